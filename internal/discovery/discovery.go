@@ -1,0 +1,119 @@
+// Package discovery is rollcall's vocabulary: services, their instances, the
+// keys and values that describe them in etcd, and the catalog a balancer is
+// made from. It is pure: it knows no network, no clock, no etcd, no Docker and
+// no proxy, and imports the standard library only, so that both programs and
+// every test can share it.
+//
+// Everything that comes from outside passes through here once. An Instance that
+// left this package has been validated; the rooms below may print its fields
+// into a configuration without looking at them again.
+package discovery
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DefaultPrefix is the key below which records are kept unless --prefix says otherwise.
+const DefaultPrefix = "/services"
+
+// Limits of a record's weight. 256 is HAProxy's maximum; 0 means "no new requests".
+const (
+	DefaultWeight = 100
+	MaxWeight     = 256
+)
+
+// An Instance is one running copy of a service: one address and port that
+// answers for it, and what is known about where that comes from.
+type Instance struct {
+	Service string // the service's name
+	Name    string // unique within the service
+
+	Host string // an IP address, or an RFC 1123 host name in lower case
+	Port uint16 // 1–65535
+
+	Proto     string            // "tcp" or "udp"
+	Version   string            // free text, for people
+	Weight    int               // share of the traffic, 0–MaxWeight
+	Node      string            // the machine's name
+	Machine   string            // the machine's id, as in /etc/machine-id
+	Container string            // the container's id
+	Started   time.Time         // when the container started; zero if unknown
+	Hosts     []string          // host names the service answers to
+	Path      string            // path prefix the service answers to; "" if none
+	Meta      map[string]string // whatever else its owner wants known
+
+	// Extra holds fields of the record that this version of rollcall does not know,
+	// as they were written (JSON values, or text in the directory layout).
+	Extra map[string]string
+
+	// Revision is etcd's revision of the newest key the instance was read from;
+	// 0 when it did not come from etcd.
+	Revision int64
+}
+
+// Endpoint gives host and port in the form "10.0.0.5:80" or "[2001:db8::5]:80".
+func (i *Instance) Endpoint() string { return JoinHostPort(i.Host, i.Port) }
+
+// ID gives the instance's full name, "service/instance".
+func (i *Instance) ID() string { return i.Service + "/" + i.Name }
+
+// Addr gives the host as an address; ok is false when it is a name.
+func (i *Instance) Addr() (addr netip.Addr, ok bool) {
+	addr, err := netip.ParseAddr(i.Host)
+	return addr, err == nil
+}
+
+// JoinHostPort joins a host and a port, with brackets around an IPv6 address.
+func JoinHostPort(host string, port uint16) string {
+	p := strconv.Itoa(int(port))
+	if strings.Contains(host, ":") {
+		return "[" + host + "]:" + p
+	}
+	return host + ":" + p
+}
+
+// A Service is a name and the instances that answer for it, sorted by name.
+type Service struct {
+	Name      string
+	Instances []*Instance
+}
+
+// A Catalog is an immutable picture of all services at one revision of etcd.
+// Whoever holds one may keep and share it, but must not change it.
+type Catalog struct {
+	Revision int64
+	Services []*Service // sorted by name; never one without instances
+	Refused  []Refusal  // sorted by key
+}
+
+// A Refusal says why a key below the prefix is not part of the catalog.
+type Refusal struct {
+	Key      string `json:"key"`
+	Reason   string `json:"reason"`
+	Revision int64  `json:"revision"`
+	// Incomplete is set while a directory lacks fields its writer may still be about to write.
+	Incomplete bool `json:"incomplete,omitempty"`
+}
+
+// Service finds a service by its name.
+func (c *Catalog) Service(name string) (*Service, bool) {
+	i, ok := slices.BinarySearchFunc(c.Services, name, func(s *Service, name string) int { return cmp.Compare(s.Name, name) })
+	if !ok {
+		return nil, false
+	}
+	return c.Services[i], true
+}
+
+// Len counts the instances of all services.
+func (c *Catalog) Len() int {
+	n := 0
+	for _, s := range c.Services {
+		n += len(s.Instances)
+	}
+	return n
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"rollcall/internal/announcer"
+	"rollcall/internal/daemon"
+	"rollcall/internal/discovery/docker"
+	"rollcall/internal/discovery/etcd"
+)
+
+// announce runs until a signal ends it.
+func announce(ctx context.Context, o *options) (err error) {
+	stop, release := daemon.Signals(ctx, o.logger)
+	defer release()
+	notifier := daemon.NewNotifier(o.logger)
+	lifecycle := daemon.NewLifecycle(o.logger, notifier)
+	readiness := daemon.NewReadiness(o.logger)
+	if err := start(stop, o, lifecycle, readiness, notifier); err != nil {
+		_ = lifecycle.Stop(stop.Now)
+		return err
+	}
+	return lifecycle.Run(stop.Graceful, stop.Now)
+}
+
+// start starts everything, forward; whatever was started is stopped in reverse.
+func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness *daemon.Readiness, notifier *daemon.Notifier) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	watcher, err := docker.Open(docker.Config{Name: o.container, Logger: o.logger, Registerer: registry})
+	if err != nil {
+		return err
+	}
+	client, err := o.open(stop.Graceful)
+	if err != nil {
+		return err
+	}
+	lifecycle.OnStop("etcd connection", time.Second, func(context.Context) error { return client.Close() })
+	records, err := etcd.NewRegistry(client, etcd.RegistryConfig{
+		Prefix: o.prefix, TTL: o.ttl, Machine: o.rules.Machine, StateFile: o.stateFile(),
+		Takeover: o.takeover, Logger: o.logger, Registerer: registry,
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n   hint: --state-dir says where", err)
+	}
+	lifecycle.OnStop("state file", time.Second, func(context.Context) error { return records.Close() })
+	drains := etcd.NewDrains(client, o.logger)
+	a := announcer.New(announcer.Config{
+		Rules: o.rules, Prefix: o.prefix, Layout: o.kind, Containers: watcher, Drains: drains, Registry: records,
+		Logger: o.logger, Registerer: registry,
+	})
+
+	status, err := daemon.OpenStatus(stop.Graceful, o.logger, daemon.StatusConfig{
+		Addr: o.listen, Ready: readiness, Gatherer: registry, Report: func() any { return report(a, records) },
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n   hint: --listen chooses another address, or none", err)
+	}
+	readiness.Add("docker", watcher.Healthy)
+	readiness.Add("etcd", records.Healthy)
+	readiness.Add("containers", a.Ready)
+	readiness.Add("records", records.Current)
+	readiness.Add("lifecycle", lifecycle.Check)
+
+	lifecycle.Go("watchdog", func(ctx context.Context) error {
+		err := notifier.Watchdog(ctx, func() error { return nil })
+		<-ctx.Done()
+		return err
+	})
+	lifecycle.Go("status endpoint", status.Run)
+	lifecycle.Go("readiness", func(ctx context.Context) error { return readiness.Run(ctx, notifier.Ready) })
+	withdraw := func() bool { return stop.Graceful.Err() != nil && !stop.Keeping() }
+	lifecycle.OnStop("lease", 5*time.Second, func(ctx context.Context) error {
+		if !withdraw() {
+			return nil
+		}
+		return records.Release(ctx)
+	})
+	lifecycle.Go("registry", records.Run)
+	// Registered before the announcer starts, so that it has stopped when this runs:
+	// it would announce again what is being withdrawn.
+	lifecycle.OnStop("withdrawal", o.drainTimeout, func(ctx context.Context) error {
+		if !withdraw() {
+			o.logger.Info("leaving the records for the successor", "ttl", o.ttl.String())
+			return nil
+		}
+		return o.withdraw(ctx, client, records)
+	})
+	lifecycle.Go("announcer", a.Run)
+	o.logger.Info("announcing", "node", o.rules.Node, "address", o.rules.Address.String(), "prefix", o.prefix,
+		"container", o.container, "status", status.Addr())
+	return nil
+}
+
+// withdraw deletes the records and waits until no balancer uses them.
+func (o *options) withdraw(ctx context.Context, client *etcd.Client, records *etcd.Registry) error {
+	began := time.Now()
+	deleted, err := records.Withdraw(ctx)
+	if err != nil {
+		return fmt.Errorf("%w (they end with their lease, in at most %s)", err, o.ttl)
+	}
+	revisions := map[string]int64{}
+	for id, revision := range deleted {
+		service, _, _ := strings.Cut(id, "/")
+		revisions[service] = max(revisions[service], revision)
+	}
+	renderers, err := announcer.Await(ctx, o.renderers(client), o.prefix, revisions, announcer.Drained)
+	if err != nil {
+		return err
+	}
+	o.logger.Info("withdrawn", "records", len(deleted), "confirmed_by", renderers, "took", time.Since(began))
+	return nil
+}
+
+// report is what /status shows.
+func report(a *announcer.Announcer, records *etcd.Registry) any {
+	type row struct {
+		Container string `json:"container"`
+		Port      string `json:"port,omitempty"`
+		Record    string `json:"record,omitempty"`
+		Endpoint  string `json:"endpoint,omitempty"`
+		Reason    string `json:"reason,omitempty"`
+	}
+	rows := []row{}
+	for _, d := range a.Decisions() {
+		r := row{Container: d.Container, Port: d.Port}
+		if d.Err != nil {
+			r.Reason = d.Err.Error()
+		} else {
+			r.Record, r.Endpoint = d.Instance.ID(), d.Instance.Endpoint()
+		}
+		rows = append(rows, r)
+	}
+	return map[string]any{"containers": rows, "records": records.Held(), "conflicts": records.Conflicts()}
+}

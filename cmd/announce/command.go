@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/announcer"
+	"rollcall/internal/cli"
+	"rollcall/internal/daemon"
+	"rollcall/internal/discovery"
+	"rollcall/internal/discovery/etcd"
+)
+
+// connection is what every subcommand needs: etcd, the prefix and a log.
+type connection struct {
+	etcd      cli.Etcd
+	prefix    string
+	logLevel  string
+	logFormat string
+	logger    *slog.Logger
+}
+
+func (c *connection) addFlags(cmd *cobra.Command) {
+	fs := cmd.PersistentFlags()
+	c.etcd.AddFlags(fs)
+	fs.StringVar(&c.prefix, "prefix", discovery.DefaultPrefix, "key below which the records are")
+	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&c.logFormat, "log-format", "auto", "text, json or auto")
+}
+
+// validate checks the flags and opens the log.
+func (c *connection) validate(cmd *cobra.Command, m *cli.Mistakes) {
+	m.Join(c.etcd.Validate())
+	prefix, err := discovery.CleanPrefix(c.prefix)
+	m.Add("--prefix", "for example /services", err)
+	c.prefix = prefix
+	logger, err := daemon.NewLogger(cmd.ErrOrStderr(), c.logLevel, c.logFormat)
+	m.Add("--log-level, --log-format", "", err)
+	c.logger = logger
+}
+
+func (c *connection) open(ctx context.Context) (*etcd.Client, error) {
+	user, password := c.etcd.Login()
+	return etcd.Open(ctx, etcd.Config{
+		Endpoints: c.etcd.Endpoints, CACert: c.etcd.CACert, Cert: c.etcd.Cert, Key: c.etcd.Key,
+		User: user, Password: password,
+	}, c.logger)
+}
+
+// renderers and service give the waiting functions what they follow.
+func (c *connection) renderers(client *etcd.Client) announcer.Renderers {
+	return func(ctx context.Context, handle func([]*discovery.Acknowledgement)) error {
+		return etcd.WatchRenderers(ctx, client, c.logger, handle)
+	}
+}
+
+func (c *connection) service(client *etcd.Client) announcer.Service {
+	return func(ctx context.Context, service string, handle func([]*discovery.Instance, int64)) error {
+		return etcd.WatchService(ctx, client, c.prefix, service, c.logger, handle)
+	}
+}
+
+// newCommand puts the command and its subcommands together. Without a
+// subcommand it announces.
+func newCommand(lookup func(string) (string, bool)) *cobra.Command {
+	c := &connection{}
+	o := &options{connection: c, lookup: lookup}
+	root := &cobra.Command{
+		Use:   "announce",
+		Short: "Keep etcd records of the containers on this machine",
+		Long: `Announce looks at the containers of this machine's Docker engine and keeps, for
+each port that is published, a record in etcd that says where it is reached:
+
+  /services/<service>/<instance> = {"host":"10.0.0.5","port":32768,"version":"…",…}
+
+The records hang on one lease that is renewed while announce runs. They go when
+the container goes, when announce is told to stop (TERM), and by themselves when
+the machine is lost. On TERM it deletes the records first and returns when every
+balancer that 'render' keeps has stopped using them, so that a container which is
+stopped afterwards loses no request.
+
+A container says what it is by labels: rollcall.service, rollcall.port,
+rollcall.instance, rollcall.version, rollcall.weight, rollcall.network,
+rollcall.host, rollcall.path, rollcall.ignore, rollcall.meta.<key>, and
+rollcall.<port>.<any of them> for one of several ports. A flag beats a label.
+
+Signals: TERM or INT withdraws and waits, a second one leaves at once; USR1
+leaves the records for the successor that is about to start; HUP does nothing.`,
+		Example: `  # everything that is published on this machine
+  announce --endpoints http://10.0.0.1:2379
+
+  # the sidekick of one container
+  announce --container apache1 --service website --service-version 52c7248a14
+
+  # what is announced, and who routes to it
+  announce list`,
+		Args: cobra.NoArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			return o.validate(cmd)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return announce(cmd.Context(), o)
+		},
+		Version: cli.Version(),
+	}
+	c.addFlags(root)
+	o.addFlags(root)
+	root.AddCommand(newList(c), newDrain(c), newResume(c), newWait(c))
+	return root
+}
+
+// within bounds a subcommand that talks to etcd for a person who waits for it.
+func within(cmd *cobra.Command, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(cmd.Context(), d, fmt.Errorf("not done within %s", d))
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/announcer"
+	"rollcall/internal/cli"
+	"rollcall/internal/discovery"
+	"rollcall/internal/discovery/etcd"
+)
+
+// prepare checks what drain, resume and wait have in common.
+func (c *connection) prepare(cmd *cobra.Command, id string, timeout time.Duration) error {
+	var m cli.Mistakes
+	c.validate(cmd, &m)
+	_, _, err := discovery.ParseID(id)
+	m.Add("SERVICE/INSTANCE", "`announce list` shows them", err)
+	if timeout <= 0 {
+		m.Addf("--timeout", "for example 30s", "%s is not positive", timeout)
+	}
+	return m.Err()
+}
+
+func newDrain(c *connection) *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "drain SERVICE/INSTANCE",
+		Short: "Take an instance out of every balancer and wait until nothing is sent to it",
+		Long: `Drain orders that an instance is kept out of every balancer, and returns when each
+of them has proven that it sends nothing to it any more. The container goes on
+running. The order stays, whatever is restarted, until 'announce resume'.`,
+		Args:    cobra.ExactArgs(1),
+		PreRunE: func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := within(cmd, timeout)
+			defer cancel()
+			client, err := c.open(ctx)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			n, err := c.drain(ctx, client, args[0])
+			return c.said(cmd, fmt.Sprintf("%s is drained", args[0]), n, err)
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the proof; the order stays all the same")
+	return cmd
+}
+
+// drain writes the order, then waits for what it has to bring about.
+func (c *connection) drain(ctx context.Context, client *etcd.Client, id string) (int, error) {
+	service, instance, err := discovery.ParseID(id)
+	if err != nil {
+		return 0, err
+	}
+	drains, err := etcd.ListDrains(ctx, client)
+	if err != nil {
+		return 0, err
+	}
+	d, ordered := drains[id]
+	if !ordered {
+		node, _ := os.Hostname()
+		d = discovery.Drain{Since: time.Now().UTC().Truncate(time.Second), By: node}
+		if err := etcd.Drain(ctx, client, service, instance, &d); err != nil {
+			return 0, err
+		}
+	}
+	return announcer.AwaitGone(ctx, c.service(client), c.renderers(client), c.prefix, service, instance, announcer.Gone{
+		Since: d.Revision,
+		// Who asks again later finds the record gone, and etcd does not tell since when.
+		Seen: func(revision int64) error {
+			d.Revision = revision
+			return etcd.Drain(ctx, client, service, instance, &d)
+		},
+	})
+}
+
+func newResume(c *connection) *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:     "resume SERVICE/INSTANCE",
+		Short:   "Put a drained instance back, and wait until every balancer routes to it",
+		Args:    cobra.ExactArgs(1),
+		PreRunE: func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := within(cmd, timeout)
+			defer cancel()
+			client, err := c.open(ctx)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			service, instance, err := discovery.ParseID(args[0])
+			if err != nil {
+				return err
+			}
+			if err := etcd.Drain(ctx, client, service, instance, nil); err != nil {
+				return err
+			}
+			n, err := announcer.AwaitRouted(ctx, c.service(client), c.renderers(client), c.prefix, service, instance)
+			return c.said(cmd, fmt.Sprintf("%s is routed", args[0]), n, err)
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the proof")
+	return cmd
+}
+
+func newWait(c *connection) *cobra.Command {
+	var timeout time.Duration
+	var routed, gone bool
+	cmd := &cobra.Command{
+		Use:   "wait SERVICE[/INSTANCE]",
+		Short: "Wait until every balancer routes to an instance, or until none does",
+		Example: `  announce wait website/core-01-web1             # until it serves
+  announce wait website/core-01-web1 --gone      # until nothing is sent to it any more`,
+		Args: cobra.ExactArgs(1),
+		PreRunE: func(cmd *cobra.Command, args []string) error {
+			service, instance := split(args[0])
+			if instance == "" {
+				instance = "any"
+			}
+			return c.prepare(cmd, service+"/"+instance, timeout)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := within(cmd, timeout)
+			defer cancel()
+			client, err := c.open(ctx)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			service, instance := split(args[0])
+			if !gone {
+				n, err := announcer.AwaitRouted(ctx, c.service(client), c.renderers(client), c.prefix, service, instance)
+				return c.said(cmd, fmt.Sprintf("%s is routed", args[0]), n, err)
+			}
+			drains, err := etcd.ListDrains(ctx, client)
+			if err != nil {
+				return err
+			}
+			n, err := announcer.AwaitGone(ctx, c.service(client), c.renderers(client), c.prefix, service, instance,
+				announcer.Gone{Since: drains[args[0]].Revision})
+			return c.said(cmd, fmt.Sprintf("%s is gone", args[0]), n, err)
+		},
+	}
+	cmd.Flags().BoolVar(&routed, "routed", false, "until every live renderer that covers the service routes to it (the default)")
+	cmd.Flags().BoolVar(&gone, "gone", false, "until it has left etcd and no balancer sends anything to it")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
+	cmd.MarkFlagsMutuallyExclusive("routed", "gone")
+	return cmd
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/cli"
+	"rollcall/internal/discovery"
+	"rollcall/internal/discovery/etcd"
+)
+
+// listTimeout bounds what a person waits for a table.
+const listTimeout = 10 * time.Second
+
+// listed is one row of `announce list`, and one object of its JSON.
+type listed struct {
+	Service   string   `json:"service"`
+	Instance  string   `json:"instance"`
+	Endpoint  string   `json:"endpoint"`
+	Version   string   `json:"version,omitempty"`
+	Node      string   `json:"node,omitempty"`
+	Container string   `json:"container,omitempty"`
+	Weight    int      `json:"weight"`
+	Started   string   `json:"started,omitempty"`
+	TTL       float64  `json:"ttl_seconds,omitempty"`
+	RoutedBy  []string `json:"routed_by"`
+	Drained   bool     `json:"drained,omitempty"`
+
+	age time.Duration
+}
+
+func newList(c *connection) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "list [SERVICE]",
+		Short: "Show what is announced, and which balancers route to it",
+		Args:  cobra.MaximumNArgs(1),
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			var m cli.Mistakes
+			c.validate(cmd, &m)
+			if output != "table" && output != "json" {
+				m.Addf("--output", "say table or json", "%q is neither table nor json", output)
+			}
+			return m.Err()
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := within(cmd, listTimeout)
+			defer cancel()
+			client, err := c.open(ctx)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			rows, err := c.list(ctx, client, args)
+			if err != nil {
+				return fmt.Errorf("%w\n   hint: is etcd at %s? --endpoints says where", err, strings.Join(c.etcd.Endpoints, ","))
+			}
+			return print(cmd.OutOrStdout(), output, rows)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+func (c *connection) list(ctx context.Context, client *etcd.Client, args []string) ([]listed, error) {
+	catalog, err := etcd.List(ctx, client, c.prefix, c.logger)
+	if err != nil {
+		return nil, err
+	}
+	ttls, err := etcd.TTLs(ctx, client, c.prefix)
+	if err != nil {
+		return nil, err
+	}
+	acks, err := etcd.ListRenderers(ctx, client, c.logger)
+	if err != nil {
+		return nil, err
+	}
+	drains, err := etcd.ListDrains(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	rows := []listed{}
+	for _, s := range catalog.Services {
+		if len(args) > 0 && args[0] != s.Name {
+			continue
+		}
+		for _, i := range s.Instances {
+			rows = append(rows, row(i, ttls[i.ID()], acks, c.prefix))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(drains)) {
+		service, instance, _ := strings.Cut(id, "/")
+		if len(args) > 0 && args[0] != service {
+			continue
+		}
+		rows = append(rows, listed{Service: service, Instance: instance, RoutedBy: []string{}, Drained: true, age: time.Since(drains[id].Since)})
+	}
+	return rows, nil
+}
+
+func row(i *discovery.Instance, ttl time.Duration, acks []*discovery.Acknowledgement, prefix string) listed {
+	r := listed{
+		Service: i.Service, Instance: i.Name, Endpoint: i.Endpoint(), Version: i.Version, Node: i.Node,
+		Container: i.Container, Weight: i.Weight, TTL: ttl.Seconds(), RoutedBy: []string{},
+	}
+	if !i.Started.IsZero() {
+		r.Started, r.age = i.Started.Format(time.RFC3339), time.Since(i.Started)
+	}
+	for _, a := range acks {
+		if a.Covers(prefix, i.Service) && a.Applied >= i.Revision {
+			r.RoutedBy = append(r.RoutedBy, a.ID)
+		}
+	}
+	return r
+}
+
+func print(w io.Writer, output string, rows []listed) error {
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(rows)
+	}
+	var cells [][]string
+	for _, r := range rows {
+		age, ttl, routed := "", "", strings.Join(r.RoutedBy, ",")
+		if r.age != 0 {
+			age = cli.Age(r.age)
+		}
+		if r.TTL > 0 {
+			ttl = cli.Age(time.Duration(r.TTL * float64(time.Second)))
+		}
+		if r.Drained {
+			routed = "(drained)"
+		}
+		cells = append(cells, []string{r.Service, r.Instance, r.Endpoint, r.Version, r.Node, age, ttl, routed})
+	}
+	return cli.Table(w, []string{"service", "instance", "endpoint", "version", "node", "age", "ttl", "routed by"}, cells)
+}

@@ -1,0 +1,73 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+
+	"go.etcd.io/etcd/server/v3/embed"
+)
+
+// A Server is an etcd server inside this process: a cluster of one, for one
+// machine, for trying things out and for tests.
+type Server struct {
+	e *embed.Etcd
+}
+
+// StartServer starts a server that keeps its data in dir and listens for clients
+// at the given URLs ("http://127.0.0.1:2379"). It returns when the server is
+// ready to serve, or with ctx's error.
+func StartServer(ctx context.Context, dir string, clients []string) (*Server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded etcd: %w", err)
+	}
+	cfg := embed.NewConfig()
+	cfg.Dir = dir
+	cfg.Name = "rollcall"
+	cfg.Logger, cfg.LogLevel, cfg.LogOutputs = "zap", "error", []string{"stderr"}
+	cfg.ListenClientUrls = nil
+	for _, c := range clients {
+		u, err := url.Parse(c)
+		if err != nil || u.Scheme != "http" || u.Host == "" {
+			return nil, fmt.Errorf("embedded etcd: endpoint %q is not http://HOST:PORT", c)
+		}
+		cfg.ListenClientUrls = append(cfg.ListenClientUrls, *u)
+	}
+	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
+	// A cluster of one has no peers; any free port on loopback will do.
+	cfg.ListenPeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	cfg.AdvertisePeerUrls = cfg.ListenPeerUrls
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
+
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("embedded etcd: %w", err)
+	}
+	select {
+	case <-e.Server.ReadyNotify():
+		return &Server{e: e}, nil
+	case err := <-e.Err():
+		e.Close()
+		return nil, fmt.Errorf("embedded etcd: %w", err)
+	case <-ctx.Done():
+		e.Close()
+		return nil, fmt.Errorf("embedded etcd: %w", ctx.Err())
+	}
+}
+
+// Endpoints gives the URLs the server really listens at.
+func (s *Server) Endpoints() []string {
+	var urls []string
+	for _, l := range s.e.Clients {
+		urls = append(urls, "http://"+l.Addr().String())
+	}
+	return urls
+}
+
+// Failed gives a channel on which the server's own death is told.
+func (s *Server) Failed() <-chan error { return s.e.Err() }
+
+// Close stops the server; its data stays.
+func (s *Server) Close() { s.e.Close() }

@@ -1,0 +1,158 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// checkInterval is how often a follower asks etcd for its revision. A watch on a
+// server that was restored from a backup is silent until the revision it waits
+// for comes round again; asking is the only way to notice.
+const checkInterval = 5 * time.Second
+
+// An update is what a follower learned: the complete listing below its prefix,
+// or the events since.
+type update struct {
+	listed   bool
+	kvs      []*mvccpb.KeyValue
+	events   []*clientv3.Event
+	revision int64
+}
+
+// A follower lists the keys below a prefix and watches them from the next
+// revision on. On any doubt (compaction, another cluster's id, a revision that
+// goes back, a closed stream) it lists again: events are hints, the listing is truth.
+type follower struct {
+	client *Client
+	prefix string // with the closing slash
+	health *health
+	logger *slog.Logger
+	check  time.Duration
+}
+
+func newFollower(c *Client, prefix, what string, logger *slog.Logger) *follower {
+	return &follower{client: c, prefix: prefix, health: newHealth(logger, what), logger: logger, check: checkInterval}
+}
+
+// run calls handle from one goroutine until ctx is done, whose error it returns.
+func (f *follower) run(ctx context.Context, handle func(update)) error {
+	b := newBackoff()
+	for {
+		err := f.once(ctx, handle, b.Reset)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f.logger.Debug("listing again", "prefix", f.prefix, "err", err)
+		if !pause(ctx, b.NextBackOff()) {
+			return ctx.Err()
+		}
+	}
+}
+
+// list gets everything below the prefix at one revision.
+func (f *follower) list(ctx context.Context) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	res, err := f.client.c.Get(ctx, f.prefix, clientv3.WithPrefix())
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", f.prefix, err)
+	}
+	return res, nil
+}
+
+// once lists and then watches until the first doubt, which it returns.
+func (f *follower) once(ctx context.Context, handle func(update), progress func()) error {
+	res, err := f.list(ctx)
+	f.note(ctx, err)
+	if err != nil {
+		return err
+	}
+	progress()
+	last := position{cluster: res.Header.ClusterId, revision: res.Header.Revision}
+	handle(update{listed: true, kvs: res.Kvs, revision: last.revision})
+
+	// Without a leader the stream is to break rather than to be silent.
+	watchCtx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	events := f.client.c.Watch(watchCtx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(last.revision+1))
+	checked := make(chan checkResult, 1)
+	go f.checkLoop(watchCtx, checked)
+	for {
+		select {
+		case w, ok := <-events:
+			if !ok {
+				return fmt.Errorf("watch %s: stream closed", f.prefix)
+			}
+			if err := w.Err(); err != nil {
+				return fmt.Errorf("watch %s: %w", f.prefix, err)
+			}
+			if err := last.compare(w.Header); err != nil {
+				return err
+			}
+			if n := len(w.Events); n > 0 {
+				// Not the header's revision: while a watch catches up that is ahead of
+				// what has been delivered, and nobody may claim to have seen it.
+				last.revision = w.Events[n-1].Kv.ModRevision
+				handle(update{events: w.Events, revision: last.revision})
+			}
+		case c := <-checked:
+			f.note(ctx, c.err)
+			if c.err == nil {
+				if err := last.compare(c.header); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+func (f *follower) note(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		f.health.set(err)
+	}
+}
+
+type checkResult struct {
+	header *etcdserverpb.ResponseHeader
+	err    error
+}
+
+// checkLoop asks for the header of a key that does not exist: the cheapest
+// request that goes through the quorum.
+func (f *follower) checkLoop(ctx context.Context, results chan<- checkResult) {
+	for pause(ctx, f.check) {
+		reqCtx, cancel := context.WithTimeout(ctx, requestTimeout)
+		res, err := f.client.c.Get(reqCtx, f.prefix)
+		cancel()
+		r := checkResult{err: err}
+		if err == nil {
+			r.header = res.Header
+		}
+		select {
+		case results <- r:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// A position is the point in one cluster's history up to which a follower has seen everything.
+type position struct {
+	cluster  uint64
+	revision int64
+}
+
+func (p *position) compare(h *etcdserverpb.ResponseHeader) error {
+	if h.ClusterId != p.cluster {
+		return fmt.Errorf("another cluster answers: id %x, was %x", h.ClusterId, p.cluster)
+	}
+	if h.Revision < p.revision {
+		return fmt.Errorf("revision went back: %d, was %d", h.Revision, p.revision)
+	}
+	return nil
+}

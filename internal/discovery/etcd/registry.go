@@ -1,0 +1,288 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"rollcall/internal/discovery"
+)
+
+const (
+	// verifyInterval is how often the registry asks which keys hang on its lease,
+	// to put back what somebody deleted by hand.
+	verifyInterval = 30 * time.Second
+	// conflictInterval is how often a key that somebody else owns is tried again.
+	conflictInterval = time.Second
+	// maxLossJitter spreads the announcers that come back together after an outage.
+	maxLossJitter = 250 * time.Millisecond
+)
+
+// RegistryConfig says whose records a Registry keeps.
+type RegistryConfig struct {
+	Prefix     string        // as discovery.CleanPrefix gives it
+	TTL        time.Duration // of the lease, in whole seconds
+	Machine    string        // this machine's id: a record that names it may be replaced
+	StateFile  string        // remembers the lease across restarts; "" for nowhere
+	Takeover   bool          // replace records whoever owns them
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// A Registry keeps a set of records in etcd under one lease: it works, with
+// backoff, until what is there equals what Set was told, and writes nothing
+// while they agree. Every write compares the key's owner first.
+type Registry struct {
+	client *Client
+	cfg    RegistryConfig
+	health *health
+	state  *stateFile
+
+	mu        sync.Mutex
+	desired   map[string]discovery.Record // by "service/instance"; nil until the first Set
+	lease     clientv3.LeaseID            // the last one taken up or granted
+	changed   chan struct{}               // holds one token when desired changed
+	held      int                         // records known to be in etcd
+	conflicts map[string]string           // id → who owns it
+	settled   chan struct{}               // closed when etcd equals desired; remade by Set
+	deleted   map[string]int64            // id → revision of its deletion
+
+	records, conflicting prometheus.Gauge
+	writes, losses       prometheus.Counter
+}
+
+// NewRegistry prepares to keep records. An unreadable state file, or one that
+// another process has locked, is an error.
+func NewRegistry(c *Client, cfg RegistryConfig) (*Registry, error) {
+	state, err := openStateFile(cfg.StateFile)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{
+		client: c, cfg: cfg, health: newHealth(cfg.Logger, "lease"), state: state,
+		changed: make(chan struct{}, 1), conflicts: map[string]string{},
+		settled: make(chan struct{}), deleted: map[string]int64{},
+		records:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announced_records", Help: "Records known to be in etcd under this announcer's lease."}),
+		conflicting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_conflicts", Help: "Records that somebody else owns."}),
+		writes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_announce_writes_total", Help: "Transactions that wrote to etcd."}),
+		losses:      prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_announce_lease_losses_total", Help: "Leases that were lost and replaced."}),
+	}
+	cfg.Registerer.MustRegister(r.records, r.conflicting, r.writes, r.losses)
+	return r, nil
+}
+
+// Close lets go of the state file.
+func (r *Registry) Close() error { return r.state.Close() }
+
+// Healthy gives nil while etcd answers and the lease is held, and what is wrong otherwise.
+func (r *Registry) Healthy() error { return r.health.Healthy() }
+
+// Set replaces the records that should be in etcd.
+func (r *Registry) Set(records map[string]discovery.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.desired = maps.Clone(records)
+	if r.desired == nil {
+		r.desired = map[string]discovery.Record{}
+	}
+	r.unsettle()
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// unsettle says that etcd and desired may differ from now on.
+func (r *Registry) unsettle() {
+	select {
+	case <-r.settled:
+		r.settled = make(chan struct{})
+	default:
+	}
+}
+
+// Settled waits until etcd holds what Set was last told, or ctx is done.
+func (r *Registry) Settled(ctx context.Context) error {
+	r.mu.Lock()
+	settled := r.settled
+	r.mu.Unlock()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Current gives nil while etcd holds what Set was last told, as far as the keys
+// are free, and what is missing otherwise.
+func (r *Registry) Current() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.settled:
+		return nil
+	default:
+	}
+	if n := len(r.conflicts); n > 0 {
+		return fmt.Errorf("%d records belong to somebody else", n)
+	}
+	return errors.New("records are not written yet")
+}
+
+// Conflicts tells, by "service/instance", who owns the keys that should be ours.
+func (r *Registry) Conflicts() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.conflicts)
+}
+
+// Held counts the records that are known to be in etcd.
+func (r *Registry) Held() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
+// Withdraw deletes all records, while Run goes on, and gives the revision of each
+// one's deletion.
+func (r *Registry) Withdraw(ctx context.Context) (map[string]int64, error) {
+	r.mu.Lock()
+	clear(r.deleted)
+	r.mu.Unlock()
+	r.Set(nil)
+	if err := r.Settled(ctx); err != nil {
+		return nil, fmt.Errorf("withdraw records: %w", errors.Join(err, r.Healthy()))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.deleted), nil
+}
+
+// Run keeps the records until ctx is done, whose error it returns. The records
+// and the lease stay as they are then: a successor may take them up.
+func (r *Registry) Run(ctx context.Context) error {
+	b := newBackoff()
+	for {
+		err := r.session(ctx, b.Reset)
+		r.mu.Lock()
+		r.unsettle()
+		r.mu.Unlock()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errLeaseLost):
+			r.losses.Inc()
+			r.cfg.Logger.Warn("lease lost; announcing everything again", "err", err)
+			if !pause(ctx, rand.N(maxLossJitter)) {
+				return ctx.Err()
+			}
+		default:
+			r.health.set(err)
+			if !pause(ctx, b.NextBackOff()) {
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// session is the life of one lease: it ends when the lease does.
+func (r *Registry) session(ctx context.Context, granted func()) error {
+	s, err := r.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	granted()
+	r.health.set(nil)
+	r.mu.Lock()
+	r.lease = s.lease.id
+	r.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lost := make(chan error, 1)
+	go func() { lost <- s.lease.keep(ctx, r.health.set) }()
+
+	b := newBackoff()
+	verify := time.NewTicker(verifyInterval)
+	defer verify.Stop()
+	for {
+		var retry <-chan time.Time
+		if desired, ok := r.wanted(); ok {
+			err := s.reconcile(ctx, desired)
+			switch {
+			case errors.Is(err, errLeaseLost):
+				return err
+			case err != nil && ctx.Err() == nil:
+				r.health.set(err)
+				retry = time.After(b.NextBackOff())
+			default:
+				b.Reset()
+				if len(s.conflicts) > 0 {
+					retry = time.After(conflictInterval + rand.N(conflictInterval))
+				}
+			}
+			r.publish(s, err)
+		}
+		select {
+		case <-r.changed:
+		case <-retry:
+		case <-verify.C:
+			if err := s.verify(ctx); err != nil && ctx.Err() == nil {
+				r.cfg.Logger.Debug("cannot verify the lease's keys", "err", err)
+			}
+		case err := <-lost:
+			return err
+		}
+	}
+}
+
+func (r *Registry) wanted() (map[string]discovery.Record, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.changed:
+	default:
+	}
+	return r.desired, r.desired != nil
+}
+
+// publish shows what a reconciliation came to, and wakes those who wait for it.
+func (r *Registry) publish(s *session, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = len(s.held)
+	r.conflicts = maps.Clone(s.conflicts)
+	maps.Copy(r.deleted, s.deleted)
+	clear(s.deleted)
+	r.records.Set(float64(len(s.held)))
+	r.conflicting.Set(float64(len(s.conflicts)))
+	if err == nil && len(s.conflicts) == 0 && len(r.changed) == 0 {
+		select {
+		case <-r.settled:
+		default:
+			close(r.settled)
+		}
+	}
+}
+
+// Release revokes the lease, with whatever still hangs on it, and forgets it. To
+// be called when Run has returned and no successor is expected.
+func (r *Registry) Release(ctx context.Context) error {
+	r.mu.Lock()
+	id := r.lease
+	r.mu.Unlock()
+	if id != 0 {
+		if err := (&lease{client: r.client, id: id}).revoke(ctx); err != nil {
+			return err
+		}
+	}
+	return r.state.write(0)
+}

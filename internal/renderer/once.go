@@ -1,0 +1,80 @@
+package renderer
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"rollcall/internal/discovery"
+	"rollcall/internal/reload"
+)
+
+// onceTimeout bounds the look-ups of host names before a single rendering.
+const onceTimeout = 3 * time.Second
+
+// Once renders one catalog and puts it into service. A server that is not running
+// is no error: it will read its files when it starts.
+func (r *Renderer) Once(ctx context.Context, c *discovery.Catalog) (reload.Outcome, error) {
+	candidate, err := r.settle(ctx, c)
+	if err != nil {
+		return reload.Outcome{}, err
+	}
+	outcome, err := r.cfg.Applier.Apply(ctx, candidate)
+	if errors.Is(err, reload.ErrNotRunning) {
+		r.cfg.Logger.Info("configuration is in place; the server is not running", "file", r.cfg.Output)
+		return reload.Outcome{Changed: true}, nil
+	}
+	return outcome, err
+}
+
+// Diff renders one catalog and gives the unified difference to what is on disk;
+// "" if there is none.
+func (r *Renderer) Diff(ctx context.Context, c *discovery.Catalog) (string, error) {
+	candidate, err := r.settle(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	file := candidate.Files[0]
+	old, err := os.ReadFile(file.Path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	return string(diff.Diff(file.Path, old, file.Path+" (new)", file.Content)), nil
+}
+
+// settle renders when every host name has been looked up.
+func (r *Renderer) settle(ctx context.Context, c *discovery.Catalog) (reload.Candidate, error) {
+	resolving, stop := context.WithTimeout(ctx, onceTimeout)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = r.resolver.run(resolving)
+	}()
+	defer func() {
+		stop()
+		<-done
+	}()
+	for {
+		candidate, err := r.render(c)
+		if err != nil || !r.resolver.pending() {
+			return candidate, err
+		}
+		select {
+		case <-r.resolver.changed:
+		case <-resolving.Done():
+			return candidate, ctx.Err()
+		}
+	}
+}
+
+func (r *resolver) pending() bool {
+	for _, err := range r.unresolved() {
+		if errors.Is(err, errPending) {
+			return true
+		}
+	}
+	return false
+}

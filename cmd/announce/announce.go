@@ -16,7 +16,7 @@ import (
 )
 
 // announce runs until a signal ends it.
-func announce(ctx context.Context, o *options) (err error) {
+func announce(ctx context.Context, o *options) error {
 	stop, release := daemon.Signals(ctx, o.logger)
 	defer release()
 	notifier := daemon.NewNotifier(o.logger)
@@ -111,7 +111,7 @@ func (o *options) withdraw(ctx context.Context, client *etcd.Client, records *et
 		service, _, _ := strings.Cut(id, "/")
 		revisions[service] = max(revisions[service], revision)
 	}
-	renderers, err := announcer.Await(ctx, o.renderers(client), o.prefix, revisions, announcer.Drained)
+	renderers, err := o.waiter(client).Drained(ctx, revisions)
 	if err != nil {
 		return err
 	}

@@ -27,9 +27,9 @@ type connection struct {
 func (c *connection) addFlags(cmd *cobra.Command) {
 	fs := cmd.PersistentFlags()
 	c.etcd.AddFlags(fs)
-	fs.StringVar(&c.prefix, "prefix", discovery.DefaultPrefix, "key below which the records are")
-	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
-	fs.StringVar(&c.logFormat, "log-format", "auto", "text, json or auto")
+	fs.StringVar(&c.prefix, "prefix", discovery.DefaultPrefix, "`KEY` below which the records are")
+	fs.StringVar(&c.logLevel, "log-level", "info", "`LEVEL`: debug, info, warn or error")
+	fs.StringVar(&c.logFormat, "log-format", "auto", "`FORMAT`: text, json or auto")
 }
 
 // validate checks the flags and opens the log.
@@ -51,16 +51,16 @@ func (c *connection) open(ctx context.Context) (*etcd.Client, error) {
 	}, c.logger)
 }
 
-// renderers and service give the waiting functions what they follow.
-func (c *connection) renderers(client *etcd.Client) announcer.Renderers {
-	return func(ctx context.Context, handle func([]*discovery.Acknowledgement)) error {
-		return etcd.WatchRenderers(ctx, client, c.logger, handle)
-	}
-}
-
-func (c *connection) service(client *etcd.Client) announcer.Service {
-	return func(ctx context.Context, service string, handle func([]*discovery.Instance, int64)) error {
-		return etcd.WatchService(ctx, client, c.prefix, service, c.logger, handle)
+// waiter waits for what the renderers prove in etcd.
+func (c *connection) waiter(client *etcd.Client) *announcer.Waiter {
+	return &announcer.Waiter{
+		Prefix: c.prefix,
+		Renderers: func(ctx context.Context, handle func([]*discovery.Acknowledgement)) error {
+			return etcd.WatchRenderers(ctx, client, c.logger, handle)
+		},
+		Services: func(ctx context.Context, service string, handle func([]*discovery.Instance, int64)) error {
+			return etcd.WatchService(ctx, client, c.prefix, service, c.logger, handle)
+		},
 	}
 }
 
@@ -83,10 +83,24 @@ the machine is lost. On TERM it deletes the records first and returns when every
 balancer that 'render' keeps has stopped using them, so that a container which is
 stopped afterwards loses no request.
 
-A container says what it is by labels: rollcall.service, rollcall.port,
-rollcall.instance, rollcall.version, rollcall.weight, rollcall.network,
-rollcall.host, rollcall.path, rollcall.ignore, rollcall.meta.<key>, and
-rollcall.<port>.<any of them> for one of several ports. A flag beats a label.
+A container says what it is by labels:
+
+  rollcall.service      the service's name, instead of the image's
+  rollcall.instance     the instance's name, instead of the container's
+  rollcall.port         which ports to announce, as 8080 or 8080,53/udp
+  rollcall.internal     true: the container's own address and port
+  rollcall.network      the network whose address is announced, if several
+  rollcall.version      any text, shown by 'announce list'
+  rollcall.weight       share of the traffic, 0 to 256 (100)
+  rollcall.host         host names the service answers to, separated by commas
+  rollcall.path         path prefix the service answers to
+  rollcall.ignore       true: leave it alone
+  rollcall.meta.<key>   whatever else is to be told
+
+and rollcall.<port>.<any of them but port> for one of several ports. All but meta
+may also be variables of the container, ROLLCALL_SERVICE or ROLLCALL_80_SERVICE. A
+flag beats a label, a label beats a variable, and all beat registrator's
+SERVICE_NAME, SERVICE_ID and SERVICE_IGNORE, which are understood too.
 
 Signals: TERM or INT withdraws and waits, a second one leaves at once; USR1
 leaves the records for the successor that is about to start; HUP does nothing.`,

@@ -48,7 +48,7 @@ running. The order stays, whatever is restarted, until 'announce resume'.`,
 			return c.said(cmd, fmt.Sprintf("%s is drained", args[0]), n, err)
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the proof; the order stays all the same")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "`DURATION` to wait for the proof at most; the order stays all the same")
 	return cmd
 }
 
@@ -70,7 +70,7 @@ func (c *connection) drain(ctx context.Context, client *etcd.Client, id string) 
 			return 0, err
 		}
 	}
-	return announcer.AwaitGone(ctx, c.service(client), c.renderers(client), c.prefix, service, instance, announcer.Gone{
+	return c.waiter(client).Gone(ctx, service, instance, announcer.Gone{
 		Since: d.Revision,
 		// Who asks again later finds the record gone, and etcd does not tell since when.
 		Seen: func(revision int64) error {
@@ -102,11 +102,11 @@ func newResume(c *connection) *cobra.Command {
 			if err := etcd.Drain(ctx, client, service, instance, nil); err != nil {
 				return err
 			}
-			n, err := announcer.AwaitRouted(ctx, c.service(client), c.renderers(client), c.prefix, service, instance)
+			n, err := c.waiter(client).Routed(ctx, service, instance)
 			return c.said(cmd, fmt.Sprintf("%s is routed", args[0]), n, err)
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the proof")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "`DURATION` to wait for the proof at most")
 	return cmd
 }
 
@@ -136,21 +136,20 @@ func newWait(c *connection) *cobra.Command {
 			defer client.Close()
 			service, instance := split(args[0])
 			if !gone {
-				n, err := announcer.AwaitRouted(ctx, c.service(client), c.renderers(client), c.prefix, service, instance)
+				n, err := c.waiter(client).Routed(ctx, service, instance)
 				return c.said(cmd, fmt.Sprintf("%s is routed", args[0]), n, err)
 			}
 			drains, err := etcd.ListDrains(ctx, client)
 			if err != nil {
 				return err
 			}
-			n, err := announcer.AwaitGone(ctx, c.service(client), c.renderers(client), c.prefix, service, instance,
-				announcer.Gone{Since: drains[args[0]].Revision})
+			n, err := c.waiter(client).Gone(ctx, service, instance, announcer.Gone{Since: drains[args[0]].Revision})
 			return c.said(cmd, fmt.Sprintf("%s is gone", args[0]), n, err)
 		},
 	}
 	cmd.Flags().BoolVar(&routed, "routed", false, "until every live renderer that covers the service routes to it (the default)")
 	cmd.Flags().BoolVar(&gone, "gone", false, "until it has left etcd and no balancer sends anything to it")
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "`DURATION` to wait at most")
 	cmd.MarkFlagsMutuallyExclusive("routed", "gone")
 	return cmd
 }

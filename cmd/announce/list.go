@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -66,7 +66,7 @@ func newList(c *connection) *cobra.Command {
 			return print(cmd.OutOrStdout(), output, rows)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
 	return cmd
 }
 
@@ -93,16 +93,20 @@ func (c *connection) list(ctx context.Context, client *etcd.Client, args []strin
 			continue
 		}
 		for _, i := range s.Instances {
-			rows = append(rows, row(i, ttls[i.ID()], acks, c.prefix))
+			r := row(i, ttls[i.ID()], acks, c.prefix)
+			_, r.Drained = drains[i.ID()]
+			delete(drains, i.ID())
+			rows = append(rows, r)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(drains)) {
-		service, instance, _ := strings.Cut(id, "/")
-		if len(args) > 0 && args[0] != service {
-			continue
+	for id, drain := range drains {
+		if service, instance := split(id); len(args) == 0 || args[0] == service {
+			rows = append(rows, drainedRow(service, instance, drain))
 		}
-		rows = append(rows, listed{Service: service, Instance: instance, RoutedBy: []string{}, Drained: true, age: time.Since(drains[id].Since)})
 	}
+	slices.SortFunc(rows, func(x, y listed) int {
+		return cmp.Or(cmp.Compare(x.Service, y.Service), cmp.Compare(x.Instance, y.Instance))
+	})
 	return rows, nil
 }
 
@@ -115,9 +119,19 @@ func row(i *discovery.Instance, ttl time.Duration, acks []*discovery.Acknowledge
 		r.Started, r.age = i.Started.Format(time.RFC3339), time.Since(i.Started)
 	}
 	for _, a := range acks {
-		if a.Covers(prefix, i.Service) && a.Applied >= i.Revision {
+		if a.Routes(prefix, i) {
 			r.RoutedBy = append(r.RoutedBy, a.ID)
 		}
+	}
+	return r
+}
+
+// drainedRow is all that is left of an instance whose record went by an operator's
+// order. Its age is the order's, if that says: one made by hand need not.
+func drainedRow(service, instance string, d discovery.Drain) listed {
+	r := listed{Service: service, Instance: instance, RoutedBy: []string{}, Drained: true}
+	if !d.Since.IsZero() {
+		r.age = time.Since(d.Since)
 	}
 	return r
 }
@@ -138,7 +152,7 @@ func print(w io.Writer, output string, rows []listed) error {
 			ttl = cli.Age(time.Duration(r.TTL * float64(time.Second)))
 		}
 		if r.Drained {
-			routed = "(drained)"
+			routed = strings.TrimSpace(routed + " (drained)")
 		}
 		cells = append(cells, []string{r.Service, r.Instance, r.Endpoint, r.Version, r.Node, age, ttl, routed})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,23 +35,23 @@ type options struct {
 
 func (o *options) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&o.container, "container", "", "announce this container alone, by name; it need not exist yet (default: every container)")
-	fs.StringVar(&o.service, "service", "", "the service's name (default: the label rollcall.service, else the image's name)")
-	fs.StringVar(&o.instance, "instance", "", "the instance's name (default: the container's name, behind the node's unless --container is given)")
-	fs.StringVar(&o.port, "port", "", "container ports to announce, as 8080 or 53/udp, separated by commas (default: every published one)")
-	fs.StringVar(&o.address, "address", "", "this machine's address for published ports (default: COREOS_PRIVATE_IPV4, else the route towards etcd)")
+	fs.StringVar(&o.container, "container", "", "announce the container of this `NAME` alone; it need not exist yet (default: every container)")
+	fs.StringVar(&o.service, "service", "", "`NAME` of the service (default: the label rollcall.service, else the image's name)")
+	fs.StringVar(&o.instance, "instance", "", "`NAME` of the instance (default: the container's name, behind the node's unless --container is given)")
+	fs.StringVar(&o.port, "port", "", "container `PORTS` to announce, as 8080 or 53/udp, separated by commas (default: the label rollcall.port, else every published one)")
+	fs.StringVar(&o.address, "address", "", "this machine's `ADDRESS`, where published ports are reached (default: COREOS_PRIVATE_IPV4 or COREOS_PUBLIC_IPV4, else the route towards etcd)")
 	fs.BoolVar(&o.internal, "internal", false, "announce the container's own address and port instead of the published ones")
-	fs.StringVar(&o.network, "network", "", "the Docker network whose address is announced; implies --internal")
-	fs.StringVar(&o.version, "service-version", "", "the version that is told with each record (default: the label rollcall.version)")
-	fs.IntVar(&o.weight, "weight", -1, "share of the traffic, 0 to 256 (default: the label rollcall.weight, else 100)")
-	fs.StringArrayVar(&o.meta, "meta", nil, "KEY=VALUE to be told with each record (repeatable)")
-	fs.StringVar(&o.layout, "layout", string(discovery.LayoutJSON), "how records are written: json, hostport or directory")
-	fs.DurationVar(&o.ttl, "ttl", 15*time.Second, "how long records outlive a machine that is lost")
-	fs.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long a stop waits for the balancers")
+	fs.StringVar(&o.network, "network", "", "the Docker `NETWORK` whose address is announced; implies --internal")
+	fs.StringVar(&o.version, "service-version", "", "`TEXT` that is told as the version with each record (default: the label rollcall.version)")
+	fs.IntVar(&o.weight, "weight", -1, "`SHARE` of the traffic, 0 to 256 (default: the label rollcall.weight, else 100)")
+	fs.StringArrayVar(&o.meta, "meta", nil, "`KEY=VALUE` to be told with each record (repeatable)")
+	fs.StringVar(&o.layout, "layout", string(discovery.LayoutJSON), "`LAYOUT` in which records are written: json, hostport or directory")
+	fs.DurationVar(&o.ttl, "ttl", 15*time.Second, "`DURATION` for which records outlive a machine that is lost")
+	fs.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "`DURATION` for which a stop waits for the balancers at most")
 	fs.BoolVar(&o.takeover, "takeover", false, "replace records that another announcer owns")
-	fs.BoolVar(&o.explicit, "explicit", false, "announce only containers that carry a rollcall label")
-	fs.StringVar(&o.stateDir, "state-dir", "", "where the lease is remembered for the next start (default: $STATE_DIRECTORY, else /var/lib/rollcall, or ~/.local/state/rollcall unless root)")
-	fs.StringVar(&o.listen, "listen", "127.0.0.1:9401", "address of /healthz, /readyz, /metrics and /status; empty for none")
+	fs.BoolVar(&o.explicit, "explicit", false, "announce only containers that carry a rollcall label or variable")
+	fs.StringVar(&o.stateDir, "state-dir", "", "`DIRECTORY` in which the lease is remembered for the next start (default: $STATE_DIRECTORY, else /var/lib/rollcall, or ~/.local/state/rollcall unless root)")
+	fs.StringVar(&o.listen, "listen", "127.0.0.1:9401", "`ADDRESS` of /healthz, /readyz, /metrics and /status; empty for none")
 }
 
 // validate says everything that is wrong with the flags at once.
@@ -86,9 +87,18 @@ func (o *options) validate(cmd *cobra.Command) error {
 	for _, kv := range o.meta {
 		k, v, ok := strings.Cut(kv, "=")
 		if !ok || k == "" {
-			m.Addf("--meta", "for example --meta rack=b12", "%q is not KEY=VALUE", kv)
+			m.Addf("--meta", "for example --meta rack=b12", "%.80q is not KEY=VALUE", kv)
+			continue
 		}
 		meta[k] = v
+	}
+	m.Add("--service-version", "one printable line of at most 256 bytes", refusal(discovery.Instance{Version: o.version}))
+	m.Add("--meta", "for example --meta rack=b12", refusal(discovery.Instance{Meta: meta}))
+	if o.container != "" && !isContainerName(o.container) {
+		m.Addf("--container", "`docker ps` shows the names", "%.80q is not a container's name", o.container)
+	}
+	if o.listen != "" {
+		m.Add("--listen", "for example 127.0.0.1:9401, or empty for none", checkListen(o.listen))
 	}
 	node, machine, err := identity()
 	m.Add("", "", err)
@@ -110,7 +120,7 @@ func (o *options) findAddress(m *cli.Mistakes) {
 	if o.address != "" {
 		addr, err := netip.ParseAddr(o.address)
 		if err != nil {
-			m.Addf("--address", "an IP address of this machine, without a port", "%q is not an IP address", o.address)
+			m.Addf("--address", "an IP address of this machine, without a port", "%.80q is not an IP address", o.address)
 			return
 		}
 		if err := announcer.UsableAddress(addr); err != nil {
@@ -127,6 +137,33 @@ func (o *options) findAddress(m *cli.Mistakes) {
 		m.Add("--address", "say it: --address 10.0.0.5", err)
 	}
 	o.rules.Address = addr
+}
+
+// refusal says why no record could hold what is set of the instance.
+func refusal(i discovery.Instance) error {
+	i.Service, i.Name, i.Host, i.Port, i.Proto = "s", "i", "192.0.2.1", 1, "tcp"
+	_, err := discovery.Encode(discovery.DefaultPrefix, discovery.LayoutJSON, &i)
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner // without the made-up names
+	}
+	return err
+}
+
+// isContainerName says whether Docker would give a container this name.
+func isContainerName(s string) bool {
+	return strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.-") == "" && !strings.ContainsRune("_.-", rune(s[0]))
+}
+
+// checkListen checks an address to listen on; port 0 means any that is free.
+func checkListen(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%.80q is not ADDRESS:PORT", s)
+	}
+	if port != "0" {
+		_, err = discovery.ParsePort(port)
+	}
+	return err
 }
 
 func (o *options) defaultStateDir() string {

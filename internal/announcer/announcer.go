@@ -165,14 +165,17 @@ func (a *Announcer) announce() {
 		return cmp.Or(x.container.Started.Compare(y.container.Started), cmp.Compare(x.container.ID, y.container.ID))
 	})
 	records := map[string]discovery.Record{}
-	owner := map[string]string{}
+	owner := map[string]*announced{}
 	reasons := map[string]string{}
 	for _, k := range ordered {
 		for _, r := range k.records {
-			if before, taken := owner[r.ID()]; taken {
-				reasons[before+" "+r.ID()] = fmt.Sprintf("container %s, started later, has the same instance", k.container.Name)
+			switch before, taken := owner[r.ID()]; {
+			case taken && before == k:
+				reasons[k.container.Name+" "+r.ID()] = "two of its ports have the same instance"
+			case taken:
+				reasons[before.container.Name+" "+r.ID()] = fmt.Sprintf("container %s, started later, has the same instance", k.container.Name)
 			}
-			owner[r.ID()] = k.container.Name
+			owner[r.ID()] = k
 			records[r.ID()] = r
 		}
 		for _, d := range k.decisions {

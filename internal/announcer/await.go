@@ -6,99 +6,27 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"rollcall/internal/discovery"
-)
-
-// Proof is what is asked of the renderers.
-type Proof int
-
-// Applied: the revision is served by every worker that accepts. Drained: besides,
-// no request of an older configuration is running.
-const (
-	Applied Proof = iota
-	Drained
 )
 
 // Renderers follows the live renderers' acknowledgements.
 type Renderers func(ctx context.Context, handle func([]*discovery.Acknowledgement)) error
 
-// Service follows one service's instances and the revision they were seen at.
+// Service follows one service's instances, with the revision they were seen at.
 type Service func(ctx context.Context, service string, handle func([]*discovery.Instance, int64)) error
 
-// Await waits until every live renderer that covers a service has acknowledged
-// the service's revision. It gives the number of renderers that did. A renderer
-// whose lease ends is not waited for. At ctx's end the error names those that had not.
-func Await(ctx context.Context, renderers Renderers, prefix string, revisions map[string]int64, proof Proof) (int, error) {
-	if len(revisions) == 0 {
-		return 0, nil
-	}
-	ctx, done := context.WithCancelCause(ctx)
-	defer done(nil)
-	errProven := errors.New("proven")
-	var covering int
-	pending := []string{"no acknowledgement has been read from etcd"}
-	err := renderers(ctx, func(acks []*discovery.Acknowledgement) {
-		covering, pending = 0, nil
-		for _, a := range acks {
-			covers, behind := judge(a, prefix, revisions, proof)
-			if covers {
-				covering++
-			}
-			if behind != "" {
-				pending = append(pending, behind)
-			}
-		}
-		if len(pending) == 0 {
-			done(errProven)
-		}
-	})
-	if errors.Is(context.Cause(ctx), errProven) {
-		return covering, nil
-	}
-	return covering, fmt.Errorf("not confirmed by %s: %w", strings.Join(pending, "; "), err)
+// A Waiter waits for what renderers prove, each by its lease alive: one that died
+// is not waited for. Where nothing covers a service there is nobody to wait for.
+type Waiter struct {
+	Prefix    string
+	Renderers Renderers
+	Services  Service
 }
 
-// judge says whether a renderer covers one of the services, and how it is behind.
-func judge(a *discovery.Acknowledgement, prefix string, revisions map[string]int64, proof Proof) (covers bool, behind string) {
-	reached, what := a.Applied, "applied"
-	if proof == Drained {
-		reached, what = a.Drained, "drained"
-	}
-	var want int64
-	for service, revision := range revisions {
-		if a.Covers(prefix, service) {
-			covers = true
-			want = max(want, revision)
-		}
-	}
-	if reached >= want {
-		return covers, ""
-	}
-	behind = fmt.Sprintf("%s on %s (%s revision %d of %d)", a.ID, a.Node, what, reached, want)
-	if a.LastError != "" {
-		behind += ": " + a.LastError
-	}
-	return covers, behind
-}
-
-// AwaitRouted waits until the instances (all of the service, or the one named) are
-// in etcd and every live renderer that covers the service routes to them.
-func AwaitRouted(ctx context.Context, services Service, renderers Renderers, prefix, service, instance string) (int, error) {
-	revision, err := observe(ctx, services, service, func(instances []*discovery.Instance, _ int64) (int64, bool) {
-		var newest int64
-		for _, i := range instances {
-			if instance == "" || i.Name == instance {
-				newest = max(newest, i.Revision)
-			}
-		}
-		return newest, newest > 0
-	})
-	if err != nil {
-		return 0, fmt.Errorf("%s is not announced: %w", name(service, instance), err)
-	}
-	return Await(ctx, renderers, prefix, map[string]int64{service: revision}, Applied)
-}
+// ErrNotAnnounced says that there is nothing to wait for, and so nothing proven.
+var ErrNotAnnounced = errors.New("it is not announced")
 
 // Gone is what is known of an instance's end beyond what etcd tells.
 type Gone struct {
@@ -109,16 +37,86 @@ type Gone struct {
 	Seen func(revision int64) error
 }
 
-// ErrNotAnnounced says that there is nothing to wait for, and so nothing proven.
-var ErrNotAnnounced = errors.New("it is not announced")
+// Drained waits until every renderer has drained what was removed from each service
+// at the given revision, and gives the number of renderers that did. At ctx's end
+// the error names those that had not.
+func (w *Waiter) Drained(ctx context.Context, revisions map[string]int64) (int, error) {
+	if len(revisions) == 0 {
+		return 0, nil
+	}
+	return w.proven(ctx, func(a *discovery.Acknowledgement) (covers bool, behind string) {
+		var want int64
+		for service, revision := range revisions {
+			if a.Covers(w.Prefix, service) {
+				covers = true
+				want = max(want, revision)
+			}
+		}
+		if a.Drained < want {
+			behind = fmt.Sprintf("has drained revision %d of %d", a.Drained, want)
+		}
+		return covers, behind
+	})
+}
 
-// AwaitGone waits until the instances (all of the service, or the one named) have
-// left etcd and every live renderer that covers the service has drained them.
-// ErrNotAnnounced says that they were not there, and nobody knows since when.
-func AwaitGone(ctx context.Context, services Service, renderers Renderers, prefix, service, instance string, gone Gone) (int, error) {
+// Routed waits until the instances (all of the service, or the one named) are in
+// etcd and every renderer that covers the service sends requests to them.
+func (w *Waiter) Routed(ctx context.Context, service, instance string) (int, error) {
+	for {
+		var wanted []*discovery.Instance
+		_, err := w.observe(ctx, service, name(service, instance)+" is not announced", func(instances []*discovery.Instance, _ int64) (int64, bool) {
+			wanted = matching(instances, instance)
+			return 0, len(wanted) > 0
+		})
+		if err != nil {
+			return 0, err
+		}
+		n, err := w.routed(ctx, service, wanted)
+		if err != nil {
+			return n, err
+		}
+		// A renderer that has applied the removal has applied the record too.
+		still := false
+		_, err = w.observe(ctx, service, name(service, instance)+" is routed", func(instances []*discovery.Instance, _ int64) (int64, bool) {
+			still = !slices.ContainsFunc(wanted, func(i *discovery.Instance) bool {
+				return !slices.ContainsFunc(instances, func(o *discovery.Instance) bool { return o.Name == i.Name && o.Revision == i.Revision })
+			})
+			return 0, true
+		})
+		if err != nil {
+			return 0, err
+		}
+		if still {
+			return n, nil
+		}
+	}
+}
+
+// routed waits until every renderer that covers the service routes to the instances.
+func (w *Waiter) routed(ctx context.Context, service string, wanted []*discovery.Instance) (int, error) {
+	return w.proven(ctx, func(a *discovery.Acknowledgement) (covers bool, behind string) {
+		if !a.Covers(w.Prefix, service) {
+			return false, ""
+		}
+		for _, i := range wanted {
+			switch {
+			case a.Applied < i.Revision:
+				return true, fmt.Sprintf("has applied revision %d of %d", a.Applied, i.Revision)
+			case !a.Routes(w.Prefix, i):
+				return true, fmt.Sprintf("cannot route to %s at %s", i.ID(), i.Endpoint())
+			}
+		}
+		return true, ""
+	})
+}
+
+// Gone waits until the instances (all of the service, or the one named) have left
+// etcd and every renderer that covers the service has drained them. ErrNotAnnounced
+// says that they were not there, and nobody knows since when.
+func (w *Waiter) Gone(ctx context.Context, service, instance string, gone Gone) (int, error) {
 	seen := false
-	revision, err := observe(ctx, services, service, func(instances []*discovery.Instance, revision int64) (int64, bool) {
-		there := slices.ContainsFunc(instances, func(i *discovery.Instance) bool { return instance == "" || i.Name == instance })
+	revision, err := w.observe(ctx, service, name(service, instance)+" is still announced", func(instances []*discovery.Instance, revision int64) (int64, bool) {
+		there := len(matching(instances, instance)) > 0
 		if !there && !seen {
 			return gone.Since, true
 		}
@@ -126,9 +124,9 @@ func AwaitGone(ctx context.Context, services Service, renderers Renderers, prefi
 		return revision, !there
 	})
 	if err != nil {
-		return 0, fmt.Errorf("%s is still announced: %w", name(service, instance), err)
+		return 0, err
 	}
-	if !seen && gone.Since == 0 {
+	if revision == 0 {
 		return 0, fmt.Errorf("%s: %w", name(service, instance), ErrNotAnnounced)
 	}
 	if seen && gone.Seen != nil {
@@ -136,16 +134,53 @@ func AwaitGone(ctx context.Context, services Service, renderers Renderers, prefi
 			return 0, err
 		}
 	}
-	return Await(ctx, renderers, prefix, map[string]int64{service: revision}, Drained)
+	return w.Drained(ctx, map[string]int64{service: revision})
 }
 
-// observe follows a service until ok, and gives the revision that was found.
-func observe(ctx context.Context, services Service, service string, ok func([]*discovery.Instance, int64) (int64, bool)) (int64, error) {
+// proven waits until judge finds nobody behind, and gives the number of those that cover.
+func (w *Waiter) proven(ctx context.Context, judge func(*discovery.Acknowledgement) (covers bool, behind string)) (int, error) {
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	done, covering := false, 0
+	pending := []string{"etcd, which does not answer"}
+	err := w.Renderers(watch, func(acks []*discovery.Acknowledgement) {
+		if done {
+			return
+		}
+		covering, pending = 0, nil
+		for _, a := range acks {
+			covers, behind := judge(a)
+			if covers {
+				covering++
+			}
+			if behind == "" {
+				continue
+			}
+			if a.LastError != "" {
+				behind += " (" + printable(a.LastError) + ")"
+			}
+			pending = append(pending, fmt.Sprintf("%s on %s, which %s", a.ID, a.Node, behind))
+		}
+		if len(pending) == 0 {
+			done = true
+			stop()
+		}
+	})
+	if done {
+		return covering, nil
+	}
+	return covering, fmt.Errorf("not confirmed by %s: %w", strings.Join(pending, "; "), err)
+}
+
+// observe follows a service until ok, and gives the revision that was found. Still is
+// what the error says when ok never came about.
+func (w *Waiter) observe(ctx context.Context, service, still string, ok func([]*discovery.Instance, int64) (int64, bool)) (int64, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var found int64
-	reached := false
-	err := services(ctx, service, func(instances []*discovery.Instance, revision int64) {
+	reached, heard := false, false
+	err := w.Services(ctx, service, func(instances []*discovery.Instance, revision int64) {
+		heard = true
 		if !reached {
 			if found, reached = ok(instances, revision); reached {
 				stop()
@@ -155,7 +190,18 @@ func observe(ctx context.Context, services Service, service string, ok func([]*d
 	if reached {
 		return found, nil
 	}
-	return 0, err
+	if !heard {
+		return 0, fmt.Errorf("etcd does not tell of service %s: %w", service, err)
+	}
+	return 0, fmt.Errorf("%s: %w", still, err)
+}
+
+// matching gives the instance of that name, or all.
+func matching(instances []*discovery.Instance, name string) []*discovery.Instance {
+	if name == "" {
+		return instances
+	}
+	return slices.DeleteFunc(slices.Clone(instances), func(i *discovery.Instance) bool { return i.Name != name })
 }
 
 func name(service, instance string) string {
@@ -163,4 +209,19 @@ func name(service, instance string) string {
 		return service
 	}
 	return service + "/" + instance
+}
+
+// printable makes one line of what a renderer wrote, which may be all that its server said.
+func printable(s string) string {
+	const most = 300
+	line := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if len(line) > most {
+		return strings.ToValidUTF8(line[:most], "") + "…"
+	}
+	return line
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"rollcall/internal/discovery/docker"
 )
@@ -41,27 +43,31 @@ func (r *Rules) onMachine(port uint16) (netip.AddrPort, error) {
 func (r *Rules) published(p docker.Port) (netip.AddrPort, error) {
 	var rejected []string
 	var other netip.AddrPort
+	everywhere := false
 	for _, b := range p.Bindings {
-		switch {
-		case b.IP.IsUnspecified() && r.Address.IsValid() && b.IP.Is4() == r.Address.Is4():
+		at := netip.AddrPortFrom(b.IP, b.Port)
+		family := r.Address.IsValid() && b.IP.Is4() == r.Address.Is4()
+		switch err := UsableAddress(b.IP); {
+		case b.IP.IsUnspecified() && family:
 			return netip.AddrPortFrom(r.Address, b.Port), nil
 		case b.IP == r.Address:
-			return netip.AddrPortFrom(b.IP, b.Port), nil
+			return at, nil
 		case b.IP.IsUnspecified():
-			rejected = append(rejected, fmt.Sprintf("%s:%d (another address family than %s)", b.IP, b.Port, r.Address))
-		case b.IP.IsLoopback():
-			rejected = append(rejected, fmt.Sprintf("%s:%d (loopback: no other machine can reach it)", b.IP, b.Port))
-		case !other.IsValid():
-			other = netip.AddrPortFrom(b.IP, b.Port)
+			everywhere = true
+			rejected = append(rejected, fmt.Sprintf("%s, which is of another address family than %s", at, r.Address))
+		case err != nil:
+			rejected = append(rejected, fmt.Sprintf("%s, which %v", at, err))
+		case !other.IsValid(), family && other.Addr().Is4() != r.Address.Is4():
+			other = at
 		}
 	}
-	if other.IsValid() {
+	switch {
+	case other.IsValid():
 		return other, nil
-	}
-	if !r.Address.IsValid() {
+	case everywhere && !r.Address.IsValid():
 		return r.onMachine(p.Number)
 	}
-	return netip.AddrPort{}, fmt.Errorf("port %d is published only on %s", p.Number, strings.Join(rejected, ", "))
+	return netip.AddrPort{}, fmt.Errorf("port %d is published only on %s", p.Number, strings.Join(rejected, "; "))
 }
 
 // onNetwork gives the container's own address; where it has several networks, one must be named.
@@ -89,36 +95,42 @@ func (r *Rules) onNetwork(c *docker.Container, s settings, p docker.Port) (netip
 		return netip.AddrPortFrom(addrs[0], p.Number), nil
 	case len(addrs) > 1:
 		return netip.AddrPort{}, fmt.Errorf("container is on several networks (%s): choose one with --network or the label rollcall.network", strings.Join(names, ", "))
+	case name != "" && len(names) > 0:
+		return netip.AddrPort{}, fmt.Errorf("container has no address on network %.80q; it is on: %s", name, strings.Join(names, ", "))
 	case name != "":
-		return netip.AddrPort{}, fmt.Errorf("container has no address on network %q; it is on: %s", name, strings.Join(names, ", "))
+		return netip.AddrPort{}, fmt.Errorf("container has no address on network %.80q, nor on any other", name)
 	default:
 		return netip.AddrPort{}, errors.New("container has no address of its own")
 	}
 }
 
+// lookupTimeout bounds the question for etcd's address by its name.
+const lookupTimeout = 2 * time.Second
+
 // MachineAddress finds the address under which other machines reach this one:
 // COREOS_PRIVATE_IPV4 or COREOS_PUBLIC_IPV4 where the environment has them, else
 // the source address of the route towards etcd, else of the default route. It
-// sends nothing.
+// sends nothing, except to ask for etcd's address where a name is given.
 func MachineAddress(endpoints []string, getenv func(string) string) (netip.Addr, error) {
 	for _, name := range []string{"COREOS_PRIVATE_IPV4", "COREOS_PUBLIC_IPV4"} {
 		if v := getenv(name); v != "" {
 			addr, err := netip.ParseAddr(v)
-			if err == nil {
-				err = UsableAddress(addr)
-			}
 			if err != nil {
-				return netip.Addr{}, fmt.Errorf("%s=%s: %w", name, v, err)
+				return netip.Addr{}, fmt.Errorf("%s: %.80q is not an IP address", name, v)
 			}
-			return addr, nil
+			if err := UsableAddress(addr); err != nil {
+				return netip.Addr{}, fmt.Errorf("%s: %s %w", name, addr, err)
+			}
+			return addr.Unmap(), nil
 		}
 	}
 	// The last two are addresses for documentation: any route that leads away will do.
-	for _, target := range append(endpoints, "192.0.2.1:9", "[2001:db8::1]:9") {
+	dialer := net.Dialer{Timeout: lookupTimeout}
+	for _, target := range slices.Concat(endpoints, []string{"192.0.2.1:9", "[2001:db8::1]:9"}) {
 		if _, after, ok := strings.Cut(target, "://"); ok {
-			target = after
+			target = strings.TrimRight(after, "/")
 		}
-		conn, err := net.Dial("udp", target)
+		conn, err := dialer.Dial("udp", target)
 		if err != nil {
 			continue
 		}
@@ -133,13 +145,17 @@ func MachineAddress(endpoints []string, getenv func(string) string) (netip.Addr,
 
 // UsableAddress refuses what no other machine could reach.
 func UsableAddress(addr netip.Addr) error {
+	zone := addr.Zone() // Unmap forgets it
+	addr = addr.Unmap()
 	switch {
-	case addr.IsUnspecified(), addr.IsMulticast():
+	case addr.IsUnspecified(), addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return errors.New("is not the address of one machine")
 	case addr.IsLoopback():
 		return errors.New("is loopback: no other machine can reach it")
 	case addr.IsLinkLocalUnicast():
 		return errors.New("is link-local: only this network segment can reach it")
+	case zone != "":
+		return errors.New("has a zone, which means something on this machine only")
 	}
 	return nil
 }
@@ -151,7 +167,7 @@ func onBridge(addr netip.Addr) bool {
 		return false
 	}
 	for _, in := range interfaces {
-		if in.Name != "docker0" && !strings.HasPrefix(in.Name, "br-") && !strings.HasPrefix(in.Name, "podman") {
+		if !isBridge(in.Name) {
 			continue
 		}
 		addrs, err := in.Addrs()
@@ -165,4 +181,12 @@ func onBridge(addr netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// isBridge knows the names that Docker and Podman give the bridges they make: Docker's
+// end in the first twelve digits of the network's id. "br-lan" is somebody else's.
+func isBridge(name string) bool {
+	id, ok := strings.CutPrefix(name, "br-")
+	return name == "docker0" || strings.HasPrefix(name, "podman") || strings.HasPrefix(name, "cni-podman") ||
+		ok && len(id) == 12 && strings.Trim(id, "0123456789abcdef") == ""
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,7 +56,7 @@ func (r *Rules) Decide(c *docker.Container) []Decision {
 		return whole(fmt.Errorf("%w: health is %s", errSilent, c.Health))
 	case r.Explicit && !s.explicit():
 		return whole(fmt.Errorf("%w: no rollcall label, and --explicit asks for one", errSilent))
-	case s.ignored(0):
+	case s.ignored(0) && !slices.ContainsFunc(c.Ports, func(p docker.Port) bool { return !s.ignored(p.Number) }):
 		return whole(fmt.Errorf("%w: ignored by its own label", errSilent))
 	}
 	ports, err := r.ports(c, s)
@@ -68,7 +69,7 @@ func (r *Rules) Decide(c *docker.Container) []Decision {
 		if s.ignored(p.Number) {
 			d.Err = fmt.Errorf("%w: port ignored by its own label", errSilent)
 		} else {
-			d.Instance, d.Err = r.instance(c, s, p, len(ports) > 1)
+			d.Instance, d.Err = r.instance(c, s, p, ports)
 		}
 		decisions = append(decisions, d)
 	}
@@ -91,12 +92,20 @@ func (r *Rules) ports(c *docker.Container, s settings) ([]docker.Port, error) {
 		if err != nil {
 			return nil, fmt.Errorf("port to announce: %w", err)
 		}
-		for i, p := range wanted {
-			if k, ok := known[fmt.Sprintf("%d/%s", p.Number, p.Proto)]; ok {
-				wanted[i] = k
+		var ports []docker.Port
+		for _, p := range wanted {
+			k, has := known[fmt.Sprintf("%d/%s", p.Number, p.Proto)]
+			switch {
+			case has:
+				ports = append(ports, k)
+			case r.Ports == "" || r.Single:
+				ports = append(ports, p) // it was said of this container; that it has none is to be told
 			}
 		}
-		return wanted, nil
+		if len(ports) == 0 {
+			return nil, fmt.Errorf("%w: it has none of the ports %s", errSilent, r.Ports)
+		}
+		return ports, nil
 	}
 	if c.NetworkMode == "host" {
 		return nil, errors.New("container is on the host's network: say which port, with --port or the label rollcall.port")
@@ -127,8 +136,10 @@ func (r *Rules) internal(s settings, p docker.Port) (bool, error) {
 	return r.Internal || r.Network != "" || internal || network, err
 }
 
-// instance works out everything that is announced of one port.
-func (r *Rules) instance(c *docker.Container, s settings, p docker.Port, several bool) (*discovery.Instance, error) {
+// instance works out everything that is announced of one of the container's ports.
+func (r *Rules) instance(c *docker.Container, s settings, p docker.Port, ports []docker.Port) (*discovery.Instance, error) {
+	several := len(ports) > 1
+	twin := slices.ContainsFunc(ports, func(o docker.Port) bool { return o.Number == p.Number && o.Proto != p.Proto })
 	i := &discovery.Instance{
 		Service: r.Service, Name: r.Instance, Version: r.Version, Weight: r.Weight, Proto: p.Proto,
 		Node: r.Node, Machine: r.Machine, Container: c.ID, Started: c.Started,
@@ -142,7 +153,10 @@ func (r *Rules) instance(c *docker.Container, s settings, p docker.Port, several
 	if i.Service == "" {
 		i.Service = serviceOfImage(c.Image)
 	}
-	if several && !s.own("service", p.Number) {
+	if i.Service == "" {
+		return nil, fmt.Errorf("image %.80q gives no name for a service: say one with --service or the label rollcall.service", c.Image)
+	}
+	if several && (r.Service != "" || !s.own("service", p.Number)) {
 		i.Service += "-" + strconv.Itoa(int(p.Number))
 	}
 	text(&i.Name, "instance")
@@ -152,11 +166,12 @@ func (r *Rules) instance(c *docker.Container, s settings, p docker.Port, several
 			i.Name = strings.ToLower(r.Node) + "-" + i.Name
 		}
 	}
-	if several {
+	unnamed := several && (r.Instance != "" || !s.own("instance", p.Number))
+	if unnamed {
 		i.Name += "-" + strconv.Itoa(int(p.Number))
-		if p.Proto == "udp" {
-			i.Name += "-udp"
-		}
+	}
+	if p.Proto == "udp" && (unnamed || twin) {
+		i.Name += "-udp"
 	}
 	text(&i.Version, "version")
 	text(&i.Path, "path")
@@ -168,7 +183,7 @@ func (r *Rules) instance(c *docker.Container, s settings, p docker.Port, several
 		if w, ok := s.get("weight", p.Number); ok {
 			n, err := strconv.Atoi(w)
 			if err != nil {
-				return nil, fmt.Errorf("rollcall.weight %q is not a number from 0 to %d", w, discovery.MaxWeight)
+				return nil, fmt.Errorf("rollcall.weight %.80q is not a number from 0 to %d", w, discovery.MaxWeight)
 			}
 			i.Weight = n
 		}

@@ -19,54 +19,55 @@ type settings struct {
 	container *docker.Container
 }
 
-// get finds a setting of one port: the port's own beats the container's, a label
-// beats the environment, both beat registrator's SERVICE_* variables.
-func (s settings) get(name string, port uint16) (string, bool) {
+// get finds a setting of one port; ok is false when nobody says anything.
+func (s settings) get(name string, port uint16) (value string, ok bool) {
+	value, _ = s.find(name, port)
+	return value, value != ""
+}
+
+// own says whether the value that get finds was said of this port alone.
+func (s settings) own(name string, port uint16) bool {
+	_, own := s.find(name, port)
+	return own
+}
+
+// find looks for a setting: a label beats the environment, both beat registrator's
+// SERVICE_* variables, and within each the port's own beats the container's. An empty
+// value counts as none: what an image says can be emptied, but not taken back.
+func (s settings) find(name string, port uint16) (value string, own bool) {
 	p := strconv.Itoa(int(port))
 	env := strings.ToUpper(name)
-	for _, key := range []string{labelPrefix + p + "." + name, labelPrefix + name} {
-		if v, ok := s.container.Labels[key]; ok {
-			return strings.TrimSpace(v), true
-		}
-	}
-	for _, key := range []string{"ROLLCALL_" + p + "_" + env, "ROLLCALL_" + env} {
-		if v, ok := s.container.Env[key]; ok {
-			return strings.TrimSpace(v), true
+	for _, from := range []struct {
+		said map[string]string
+		key  string
+		own  bool
+	}{
+		{s.container.Labels, labelPrefix + p + "." + name, true},
+		{s.container.Labels, labelPrefix + name, false},
+		{s.container.Env, "ROLLCALL_" + p + "_" + env, true},
+		{s.container.Env, "ROLLCALL_" + env, false},
+	} {
+		if v := strings.TrimSpace(from.said[from.key]); v != "" {
+			return v, from.own
 		}
 	}
 	return s.registrator(name, p)
 }
 
-// own is get for settings of one port alone, such as a service's name when each
-// port has its own.
-func (s settings) own(name string, port uint16) bool {
-	p := strconv.Itoa(int(port))
-	_, label := s.container.Labels[labelPrefix+p+"."+name]
-	_, env := s.container.Env["ROLLCALL_"+p+"_"+strings.ToUpper(name)]
-	_, old := s.lookup("SERVICE_" + p + "_NAME")
-	return label || env || name == "service" && old
-}
-
-// registrator reads the variables that containers made for registrator carry.
-func (s settings) registrator(name, port string) (string, bool) {
+// registrator reads what containers made for registrator carry, as labels or variables.
+func (s settings) registrator(name, port string) (value string, own bool) {
 	suffix, ok := map[string]string{"service": "NAME", "instance": "ID", "ignore": "IGNORE"}[name]
 	if !ok {
 		return "", false
 	}
 	for _, key := range []string{"SERVICE_" + port + "_" + suffix, "SERVICE_" + suffix} {
-		if v, ok := s.lookup(key); ok {
-			return strings.TrimSpace(v), true
+		for _, from := range []map[string]string{s.container.Labels, s.container.Env} {
+			if v := strings.TrimSpace(from[key]); v != "" {
+				return v, key != "SERVICE_"+suffix
+			}
 		}
 	}
 	return "", false
-}
-
-func (s settings) lookup(key string) (string, bool) {
-	if v, ok := s.container.Labels[key]; ok {
-		return v, true
-	}
-	v, ok := s.container.Env[key]
-	return v, ok
 }
 
 // explicit says whether the container asks to be announced.
@@ -87,7 +88,7 @@ func (s settings) explicit() bool {
 // ignored follows registrator: any value but an explicit "false" ignores.
 func (s settings) ignored(port uint16) bool {
 	v, ok := s.get("ignore", port)
-	return ok && v != "" && v != "false"
+	return ok && v != "false"
 }
 
 func (s settings) bool(name string, port uint16) (bool, error) {
@@ -97,7 +98,7 @@ func (s settings) bool(name string, port uint16) (bool, error) {
 	}
 	b, err := strconv.ParseBool(v)
 	if err != nil {
-		return false, fmt.Errorf("rollcall.%s %q is neither true nor false", name, v)
+		return false, fmt.Errorf("rollcall.%s %.80q is neither true nor false", name, v)
 	}
 	return b, nil
 }
@@ -122,7 +123,7 @@ func ValidatePorts(s string) error {
 }
 
 // parsePorts reads the setting that chooses among the container's ports: numbers, with
-// an optional protocol, "8080" or "53/udp", separated by commas.
+// an optional protocol, "8080" or "53/udp", separated by commas. One named twice counts once.
 func parsePorts(s string) ([]docker.Port, error) {
 	var ports []docker.Port
 	for part := range strings.SplitSeq(s, ",") {
@@ -135,16 +136,21 @@ func parsePorts(s string) ([]docker.Port, error) {
 			return nil, err
 		}
 		if proto != "tcp" && proto != "udp" {
-			return nil, fmt.Errorf("protocol %q is neither tcp nor udp", proto)
+			return nil, fmt.Errorf("protocol %.80q is neither tcp nor udp", proto)
 		}
-		ports = append(ports, docker.Port{Number: n, Proto: proto})
+		if !slices.ContainsFunc(ports, func(p docker.Port) bool { return p.Number == n && p.Proto == proto }) {
+			ports = append(ports, docker.Port{Number: n, Proto: proto})
+		}
 	}
 	return ports, nil
 }
 
 // serviceOfImage is registrator's default for a service's name: the image's last
-// path part without tag and digest.
+// path part without tag and digest. An image that was started by its id has no name.
 func serviceOfImage(image string) string {
+	if strings.HasPrefix(image, "sha256:") {
+		return ""
+	}
 	image, _, _ = strings.Cut(image, "@")
 	image = image[strings.LastIndexByte(image, '/')+1:]
 	image, _, _ = strings.Cut(image, ":")

@@ -8,15 +8,16 @@ import (
 )
 
 // An Assembler turns the keys below one prefix, as they come and go, into
-// catalogs. It decodes each value once; a change costs what changed plus one
-// copied list of pointers, whatever the catalog holds. Not safe for concurrent use.
+// catalogs. It decodes each value once, however many keys changed since the last
+// catalog; a change costs what changed plus a copied list of pointers to the
+// service's instances and one to the services. Not safe for concurrent use.
 type Assembler struct {
 	prefix string // "/services/", with the closing slash: "/services2" is not below it
 
 	entries map[string]*entry  // by "service/instance"
 	refused map[string]Refusal // by key
 
-	changed map[string]map[string]*Instance // service → instance → its new state, nil if gone
+	changed map[string]map[string]struct{} // service → instances to be assembled anew
 	latest  *Catalog
 	refusal bool // refused changed since latest
 }
@@ -39,7 +40,7 @@ func NewAssembler(prefix string) *Assembler {
 		prefix:  prefix + "/",
 		entries: map[string]*entry{},
 		refused: map[string]Refusal{},
-		changed: map[string]map[string]*Instance{},
+		changed: map[string]map[string]struct{}{},
 		latest:  &Catalog{},
 	}
 }
@@ -66,7 +67,7 @@ func (a *Assembler) Put(key string, value []byte, revision int64) {
 		}
 		e.fields[field] = v
 	}
-	a.assemble(service, name, e)
+	a.touch(service, name, field)
 }
 
 // Delete says that key is gone.
@@ -89,7 +90,19 @@ func (a *Assembler) Delete(key string) {
 	if e.leaf == nil && len(e.fields) == 0 {
 		delete(a.entries, id)
 	}
-	a.assemble(service, name, e)
+	a.touch(service, name, field)
+}
+
+// touch notes that an instance may have changed. A field behind a key of the
+// instance's own changes nothing.
+func (a *Assembler) touch(service, name, field string) {
+	if e := a.entries[service+"/"+name]; field != "" && e != nil && e.leaf != nil {
+		return
+	}
+	if a.changed[service] == nil {
+		a.changed[service] = map[string]struct{}{}
+	}
+	a.changed[service][name] = struct{}{}
 }
 
 // split gives the parts of a key: <prefix>/<service>/<instance>[/<field>].
@@ -98,7 +111,7 @@ func (a *Assembler) split(key string) (service, name, field string, ok bool) {
 	if !ok {
 		return "", "", "", false
 	}
-	parts := strings.Split(rest, "/")
+	parts := strings.SplitN(rest, "/", 4)
 	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
 		return "", "", "", false
 	}
@@ -108,17 +121,21 @@ func (a *Assembler) split(key string) (service, name, field string, ok bool) {
 	return parts[0], parts[1], field, true
 }
 
-// assemble works out what an entry amounts to after one of its keys changed.
-func (a *Assembler) assemble(service, name string, e *entry) {
-	key := a.prefix + service + "/" + name
+// assemble works out what the keys of an instance amount to: nil if it is gone or refused.
+func (a *Assembler) assemble(service, name string) *Instance {
+	r := Refusal{Key: a.prefix + service + "/" + name}
+	e := a.entries[service+"/"+name]
 	var inst *Instance
-	r := Refusal{Key: key}
 	var err error
 	switch {
+	case e == nil:
+		a.accept(r.Key)
+		return nil
 	case e.leaf != nil:
 		r.Revision = e.leaf.revision
 		inst, err = DecodeRecord(service, name, []byte(e.leaf.value))
-	case len(e.fields) > 0:
+		e.leaf.value = "" // nobody reads it again; a refused one may be large
+	default:
 		fields := make(map[string]string, len(e.fields))
 		for f, v := range e.fields {
 			fields[f] = v.value
@@ -129,17 +146,11 @@ func (a *Assembler) assemble(service, name string, e *entry) {
 	if err != nil {
 		r.Reason = err.Error()
 		a.refuse(r)
-		inst = nil
-	} else {
-		a.accept(key)
+		return nil
 	}
-	if inst != nil {
-		inst.Revision = r.Revision
-	}
-	if a.changed[service] == nil {
-		a.changed[service] = map[string]*Instance{}
-	}
-	a.changed[service][name] = inst
+	a.accept(r.Key)
+	inst.Revision = r.Revision
+	return inst
 }
 
 func (a *Assembler) refuse(r Refusal) {
@@ -159,13 +170,21 @@ func (a *Assembler) accept(key string) {
 func (a *Assembler) Catalog(revision int64) *Catalog {
 	c := &Catalog{Revision: revision, Services: a.latest.Services, Refused: a.latest.Refused}
 	services := map[string]*Service{}
-	for name, changes := range a.changed {
+	for name, instances := range a.changed {
+		changes := make(map[string]*Instance, len(instances))
+		for instance := range instances {
+			changes[instance] = a.assemble(name, instance)
+		}
 		var before []*Instance
 		if old, ok := c.Service(name); ok {
 			before = old.Instances
 		}
-		services[name] = nil
-		if after := merge(before, changes, func(i *Instance) string { return i.Name }); len(after) > 0 {
+		after := merge(before, changes, func(i *Instance) string { return i.Name })
+		switch {
+		case slices.Equal(before, after): // a refused record came, changed or went
+		case len(after) == 0:
+			services[name] = nil
+		default:
 			services[name] = &Service{Name: name, Instances: after}
 		}
 	}
@@ -175,7 +194,8 @@ func (a *Assembler) Catalog(revision int64) *Catalog {
 	if a.refusal {
 		c.Refused = slices.SortedFunc(maps.Values(a.refused), func(x, y Refusal) int { return cmp.Compare(x.Key, y.Key) })
 	}
-	clear(a.changed)
+	// Not cleared: a map walks all the room it ever had, and the first catalog fills it.
+	a.changed = map[string]map[string]struct{}{}
 	a.refusal = false
 	a.latest = c
 	return c
@@ -184,22 +204,17 @@ func (a *Assembler) Catalog(revision int64) *Catalog {
 // merge gives a sorted list in which every changed name stands with its new state,
 // or not at all where that is nil. The list it was given stays as it is.
 func merge[T any](before []*T, changes map[string]*T, name func(*T) string) []*T {
-	fresh := make([]*T, 0, len(changes))
-	for _, x := range changes {
-		if x != nil {
-			fresh = append(fresh, x)
+	after := make([]*T, 0, len(before)+len(changes))
+	for _, n := range slices.Sorted(maps.Keys(changes)) {
+		at, found := slices.BinarySearchFunc(before, n, func(x *T, n string) int { return cmp.Compare(name(x), n) })
+		after = append(after, before[:at]...)
+		if x := changes[n]; x != nil {
+			after = append(after, x)
 		}
+		if found {
+			at++
+		}
+		before = before[at:]
 	}
-	slices.SortFunc(fresh, func(x, y *T) int { return cmp.Compare(name(x), name(y)) })
-	after := make([]*T, 0, len(before)+len(fresh))
-	for _, x := range before {
-		if _, touched := changes[name(x)]; touched {
-			continue
-		}
-		for len(fresh) > 0 && name(fresh[0]) < name(x) {
-			after, fresh = append(after, fresh[0]), fresh[1:]
-		}
-		after = append(after, x)
-	}
-	return append(after, fresh...)
+	return append(after, before...)
 }

@@ -5,8 +5,10 @@
 // every test can share it.
 //
 // Everything that comes from outside passes through here once. An Instance that
-// left this package has been validated; the rooms below may print its fields
-// into a configuration without looking at them again.
+// left this package has been validated: names, hosts, paths and numbers may stand
+// in a configuration as they are. Text meant for people (Version, Node, Machine,
+// Container, Meta, Extra) is one printable line, so that it may stand in a
+// comment; it can hold quotes and braces, and needs quoting anywhere else.
 package discovery
 
 import (
@@ -48,7 +50,8 @@ type Instance struct {
 	Meta      map[string]string // whatever else its owner wants known
 
 	// Extra holds fields of the record that this version of rollcall does not know,
-	// as they were written (JSON values, or text in the directory layout).
+	// as they were written (compact JSON, or text in the directory layout). What is
+	// not one printable line of moderate length is left out.
 	Extra map[string]string
 
 	// Revision is etcd's revision of the newest key the instance was read from;

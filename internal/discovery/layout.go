@@ -75,6 +75,9 @@ func Encode(prefix string, layout Layout, i *Instance) (Record, error) {
 	r := Record{Service: i.Service, Instance: i.Name, Values: map[string]string{}}
 	switch layout {
 	case LayoutHostPort:
+		if (i.Proto == "udp") != strings.HasSuffix(i.Name, udpSuffix) {
+			return Record{}, fmt.Errorf("instance %s: layout %s cannot say %s under this name: it means udp if it ends in %s, and tcp otherwise", i.ID(), layout, i.Proto, udpSuffix)
+		}
 		r.Values[key] = i.Endpoint()
 	case LayoutDirectory:
 		for field, value := range i.encodeDirectory() {
@@ -85,6 +88,9 @@ func Encode(prefix string, layout Layout, i *Instance) (Record, error) {
 		if err != nil {
 			return Record{}, fmt.Errorf("instance %s: %w", i.ID(), err)
 		}
+		if len(value) > maxRecord {
+			return Record{}, fmt.Errorf("instance %s: the record would be longer than %d bytes", i.ID(), maxRecord)
+		}
 		r.Values[key] = string(value)
 	}
 	return r, nil
@@ -92,7 +98,7 @@ func Encode(prefix string, layout Layout, i *Instance) (Record, error) {
 
 // encodeDirectory writes the fields of the classic sidekick directory, in which
 // "host" is the machine's name and private_ipv4_addr where it can be reached, and
-// after them those that it lacks.
+// after them those that it lacks. A meta key with a slash has no place in it.
 func (i *Instance) encodeDirectory() map[string]string {
 	f := map[string]string{
 		"host": i.Host, "port": strconv.Itoa(int(i.Port)), "proto": i.Proto, "weight": strconv.Itoa(i.Weight),
@@ -106,14 +112,14 @@ func (i *Instance) encodeDirectory() map[string]string {
 		}
 	}
 	if !i.Started.IsZero() {
-		f["started"] = i.Started.UTC().Format(time.RFC3339)
+		f["started"] = i.Started.Format(time.RFC3339)
 	}
+	maps.DeleteFunc(f, func(_, v string) bool { return v == "" })
 	for k, v := range i.Meta {
 		if !strings.Contains(k, "/") {
 			f["meta."+k] = v
 		}
 	}
-	maps.DeleteFunc(f, func(_, v string) bool { return v == "" })
 	return f
 }
 
@@ -121,6 +127,9 @@ func (i *Instance) encodeDirectory() map[string]string {
 // lacks what a later write may still bring.
 func decodeDirectory(service, name string, fields map[string]string) (i *Instance, incomplete bool, err error) {
 	i = &Instance{Service: service, Name: name, Proto: "tcp", Weight: DefaultWeight}
+	if len(fields) > maxFields {
+		return nil, false, fmt.Errorf("directory has more than %d fields", maxFields)
+	}
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
 		if len(fields[field]) > maxRecord {
 			return nil, false, fmt.Errorf("field %s is longer than %d bytes", quote(field), maxRecord)
@@ -144,7 +153,12 @@ func decodeDirectory(service, name string, fields map[string]string) (i *Instanc
 	return i, false, nil
 }
 
+// decodeField reads one field. An empty one counts as not yet written.
 func (i *Instance) decodeField(field, value string) (err error) {
+	key, isMeta := strings.CutPrefix(field, "meta.")
+	if value == "" && !isMeta {
+		return nil
+	}
 	switch field {
 	case "host", "private_ipv4_addr", "public_ipv4_addr":
 	case "port":
@@ -164,20 +178,22 @@ func (i *Instance) decodeField(field, value string) (err error) {
 	case "container":
 		i.Container = value
 	case "hosts":
-		i.Hosts = strings.Split(value, ",")
+		for host := range strings.SplitSeq(value, ",") {
+			i.Hosts = append(i.Hosts, strings.TrimSpace(host))
+		}
 	case "path":
 		i.Path = value
 	case "started":
-		i.Started, err = time.Parse(time.RFC3339, value)
+		err = i.setStarted(value)
 	default:
-		if k, ok := strings.CutPrefix(field, "meta."); ok {
-			if i.Meta == nil {
-				i.Meta = map[string]string{}
-			}
-			i.Meta[k] = value
+		if !isMeta {
+			i.setExtra(field, value)
 			return nil
 		}
-		i.setExtra(field, value)
+		if i.Meta == nil {
+			i.Meta = map[string]string{}
+		}
+		i.Meta[key] = value
 	}
 	return err
 }

@@ -33,6 +33,10 @@ type Acknowledgement struct {
 	// request to an instance removed by this revision is running.
 	Drained int64 `json:"drained"`
 
+	// Skipped names instances, as "service/instance", that are in the catalog but
+	// cannot be routed to: their host name does not resolve, say.
+	Skipped []string `json:"skipped,omitempty"`
+
 	Generation string `json:"generation,omitempty"`
 	Healthy    bool   `json:"healthy"`
 	LastError  string `json:"last_error,omitempty"`
@@ -41,6 +45,11 @@ type Acknowledgement struct {
 // Covers says whether the renderer routes to the service.
 func (a *Acknowledgement) Covers(prefix, service string) bool {
 	return a.Prefix == prefix && (len(a.Services) == 0 || slices.Contains(a.Services, service))
+}
+
+// Routes says whether the balancer is proven to send requests to an instance.
+func (a *Acknowledgement) Routes(prefix string, i *Instance) bool {
+	return a.Covers(prefix, i.Service) && a.Applied >= i.Revision && !slices.Contains(a.Skipped, i.ID())
 }
 
 // Key gives the key the acknowledgement is kept under.
@@ -58,9 +67,20 @@ func DecodeAcknowledgement(key string, value []byte) (*Acknowledgement, error) {
 	if !ok {
 		return nil, fmt.Errorf("key %s is not below %s", quote(key), RenderersPrefix)
 	}
+	if id == "" || strings.Contains(id, "/") || validateText(id, maxName) != nil {
+		return nil, fmt.Errorf("key %s does not end in a renderer's id", quote(key))
+	}
+	if len(value) > maxRecord {
+		return nil, fmt.Errorf("key %s: value is longer than %d bytes", quote(key), maxRecord)
+	}
 	a := &Acknowledgement{}
 	if err := json.Unmarshal(value, a); err != nil {
 		return nil, fmt.Errorf("key %s: not an acknowledgement: %w", quote(key), err)
+	}
+	for _, text := range []string{a.Proxy, a.Node} {
+		if err := validateText(text, maxText); err != nil {
+			return nil, fmt.Errorf("key %s: proxy or node %w", quote(key), err)
+		}
 	}
 	a.ID = id
 	return a, nil
@@ -71,6 +91,9 @@ func DecodeAcknowledgement(key string, value []byte) (*Acknowledgement, error) {
 type Drain struct {
 	Since time.Time `json:"since"`
 	By    string    `json:"by,omitempty"`
+	// Revision is the one at which the record was seen to go; 0 before that. Who
+	// waits for the drain later can learn it nowhere else.
+	Revision int64 `json:"revision,omitempty"`
 }
 
 // DrainKey gives the key that orders service/instance to be drained.

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +11,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // maxRecord bounds what is parsed: etcd itself would take 1.5 MiB.
 const maxRecord = 64 << 10
+
+// udpSuffix is how registrator marks the name of an instance whose host:port is of UDP.
+const udpSuffix = ":udp"
 
 // wire is the JSON record. Its field order is the order in which records are written.
 type wire struct {
@@ -25,7 +30,7 @@ type wire struct {
 	Node      string            `json:"node,omitempty"`
 	Machine   string            `json:"machine,omitempty"`
 	Container string            `json:"container,omitempty"`
-	Started   *time.Time        `json:"started,omitempty"`
+	Started   string            `json:"started,omitempty"`
 	Hosts     []string          `json:"hosts,omitempty"`
 	Path      string            `json:"path,omitempty"`
 	Meta      map[string]string `json:"meta,omitempty"`
@@ -53,6 +58,9 @@ func DecodeRecord(service, name string, value []byte) (*Instance, error) {
 	if len(value) > maxRecord {
 		return nil, fmt.Errorf("value is longer than %d bytes", maxRecord)
 	}
+	if !utf8.Valid(value) {
+		return nil, errors.New("value is not valid UTF-8") // encoding/json would mend it in silence
+	}
 	text := strings.TrimSpace(string(value))
 	var err error
 	switch {
@@ -64,6 +72,9 @@ func DecodeRecord(service, name string, value []byte) (*Instance, error) {
 		err = i.decodeURL(text)
 	default:
 		i.Host, i.Port, err = SplitHostPort(text)
+		if strings.HasSuffix(name, udpSuffix) {
+			i.Proto = "udp"
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -77,6 +88,11 @@ func DecodeRecord(service, name string, value []byte) (*Instance, error) {
 func (i *Instance) decodeJSON(value []byte) error {
 	var w wire
 	if err := json.Unmarshal(value, &w); err != nil {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			// Its own text quotes a number in full, however long.
+			kind, _, _ := strings.Cut(wrong.Value, " ")
+			return fmt.Errorf("value is not a record: field %s may not be of type %s", quote(wrong.Field), kind)
+		}
 		return fmt.Errorf("value is not a record: %w", err)
 	}
 	var all map[string]json.RawMessage
@@ -85,7 +101,11 @@ func (i *Instance) decodeJSON(value []byte) error {
 	}
 	for k, v := range all {
 		if !slices.ContainsFunc(wireFields, func(f string) bool { return strings.EqualFold(f, k) }) {
-			i.setExtra(k, string(v))
+			var compact bytes.Buffer
+			if err := json.Compact(&compact, v); err != nil {
+				return fmt.Errorf("value is not a record: %w", err)
+			}
+			i.setExtra(k, compact.String())
 		}
 	}
 	if w.Host == "" {
@@ -100,10 +120,7 @@ func (i *Instance) decodeJSON(value []byte) error {
 	if w.Weight != nil {
 		i.Weight = *w.Weight
 	}
-	if w.Started != nil {
-		i.Started = *w.Started
-	}
-	return nil
+	return i.setStarted(w.Started)
 }
 
 // decodeURL reads "http://host:port" and the like; the scheme's own port serves when none is written.
@@ -159,13 +176,28 @@ func (i *Instance) encodeJSON() ([]byte, error) {
 		Node: i.Node, Machine: i.Machine, Container: i.Container, Hosts: i.Hosts, Path: i.Path, Meta: i.Meta,
 	}
 	if !i.Started.IsZero() {
-		started := i.Started.UTC().Truncate(time.Second)
-		w.Started = &started
+		w.Started = i.Started.Format(time.RFC3339)
 	}
 	return json.Marshal(w)
 }
 
+// setStarted reads a time as records have it; none is no error.
+func (i *Instance) setStarted(s string) (err error) {
+	if s == "" {
+		return nil
+	}
+	if i.Started, err = time.Parse(time.RFC3339, s); err != nil {
+		return fmt.Errorf("started %s is not a time as RFC 3339 has it", quote(s))
+	}
+	return nil
+}
+
+// setExtra keeps an unknown field if it can be printed. It is never a reason to
+// refuse a record: what it is meant to be is its writer's business.
 func (i *Instance) setExtra(k, v string) {
+	if k == "" || validateText(k, maxLabel) != nil || validateText(v, maxMetaText) != nil {
+		return
+	}
 	if i.Extra == nil {
 		i.Extra = map[string]string{}
 	}

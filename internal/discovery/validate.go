@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -17,6 +19,7 @@ const (
 	maxMetaText = 4096
 	maxMeta     = 64
 	maxHosts    = 64
+	maxFields   = 256 // of a directory
 )
 
 // ValidateName checks a service's name: labels of [a-z0-9_-] joined by dots, each
@@ -66,9 +69,13 @@ func CanonicalHost(host string) (string, error) {
 		return "", errors.New("host is empty")
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
+		zone := addr.Zone() // Unmap forgets it
 		addr = addr.Unmap()
-		if addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
+		if zone != "" || addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 			return "", fmt.Errorf("host %s is not an address of one machine", quote(host))
+		}
+		if addr.Is6() && addr.IsLinkLocalUnicast() {
+			return "", fmt.Errorf("host %s is an address of one link only; other machines cannot tell which", quote(host))
 		}
 		return addr.String(), nil
 	}
@@ -80,7 +87,8 @@ func CanonicalHost(host string) (string, error) {
 }
 
 // validateHostName checks a lower-case name against RFC 1123, section 2.1. A last
-// label of digits alone is refused: it is a mistyped address, and resolvers differ on it.
+// label that is a number, decimal or 0x…, is refused: it is a mistyped address, and
+// resolvers differ on it (inet_aton takes "127.1" and "0x7f000001" for 127.0.0.1).
 func validateHostName(name string) error {
 	if name == "" || len(name) > maxName {
 		return fmt.Errorf("host %s is not an IP address and not a host name of 1 to %d characters", quote(name), maxName)
@@ -97,7 +105,8 @@ func validateHostName(name string) error {
 		}
 		last = label
 	}
-	if strings.Trim(last, "0123456789") == "" {
+	hex, isHex := strings.CutPrefix(last, "0x")
+	if strings.Trim(last, "0123456789") == "" || isHex && strings.Trim(hex, "0123456789abcdef") == "" {
 		return fmt.Errorf("host %s looks like an address but is none", quote(name))
 	}
 	return nil
@@ -173,25 +182,42 @@ func (i *Instance) canonicalize() error {
 	if len(i.Hosts) > maxHosts {
 		return fmt.Errorf("more than %d hosts", maxHosts)
 	}
-	for k, h := range i.Hosts {
-		if i.Hosts[k], err = CanonicalHostName(h); err != nil {
+	var hosts []string // a name twice would be a conflict in a server's configuration
+	for _, h := range i.Hosts {
+		if h, err = CanonicalHostName(h); err != nil {
 			return err
 		}
+		if !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
 	}
+	i.Hosts = hosts
 	if i.Path, err = CanonicalPath(i.Path); err != nil {
 		return err
 	}
-	for _, f := range []struct{ field, text string }{
-		{"version", i.Version}, {"node", i.Node}, {"machine", i.Machine}, {"container", i.Container},
+	return i.canonicalizeText()
+}
+
+func (i *Instance) canonicalizeText() error {
+	for _, f := range []struct {
+		field string
+		text  *string
+	}{
+		{"version", &i.Version}, {"node", &i.Node}, {"machine", &i.Machine}, {"container", &i.Container},
 	} {
-		if err := validateText(f.text, maxText); err != nil {
+		*f.text = strings.TrimSpace(*f.text)
+		if err := validateText(*f.text, maxText); err != nil {
 			return fmt.Errorf("%s %w", f.field, err)
 		}
 	}
-	return i.validateMeta()
+	i.Started = i.Started.UTC().Truncate(time.Second)
+	if y := i.Started.Year(); y < 1 || y > 9999 {
+		return errors.New("started is not in the years 1 to 9999, which RFC 3339 can write")
+	}
+	return i.canonicalizeMeta()
 }
 
-func (i *Instance) validateMeta() error {
+func (i *Instance) canonicalizeMeta() error {
 	if len(i.Meta) > maxMeta {
 		return fmt.Errorf("more than %d meta values", maxMeta)
 	}
@@ -199,6 +225,8 @@ func (i *Instance) validateMeta() error {
 		if err := validateText(k, maxLabel); err != nil || k == "" {
 			return fmt.Errorf("meta key %s is empty, too long or not printable", quote(k))
 		}
+		v = strings.TrimSpace(v)
+		i.Meta[k] = v
 		if err := validateText(v, maxMetaText); err != nil {
 			return fmt.Errorf("meta %s: value %w", quote(k), err)
 		}
@@ -207,7 +235,8 @@ func (i *Instance) validateMeta() error {
 }
 
 // validateText keeps out what could end a line or a comment in a configuration or
-// play tricks on a terminal: control characters, line separators, broken UTF-8.
+// play tricks on a terminal: control characters, line separators, broken UTF-8. A
+// backslash at the end would make the next line part of a comment (Apache does).
 func validateText(s string, limit int) error {
 	if len(s) > limit {
 		return fmt.Errorf("is longer than %d bytes", limit)
@@ -219,6 +248,9 @@ func validateText(s string, limit int) error {
 		if !unicode.IsPrint(r) {
 			return fmt.Errorf("%s holds a character that cannot be printed", quote(s))
 		}
+	}
+	if strings.HasSuffix(s, `\`) {
+		return fmt.Errorf("%s ends in a backslash", quote(s))
 	}
 	return nil
 }

@@ -25,7 +25,11 @@ func (r *Renderer) Once(ctx context.Context, c *discovery.Catalog) (reload.Outco
 	outcome, err := r.cfg.Applier.Apply(ctx, candidate)
 	if errors.Is(err, reload.ErrNotRunning) {
 		r.cfg.Logger.Info("configuration is in place; the server is not running", "file", r.cfg.Output)
-		return reload.Outcome{Changed: true}, nil
+		return outcome, nil
+	}
+	if err == nil {
+		r.cfg.Logger.Info("configuration is in service", "file", r.cfg.Output, "generation", candidate.Generation,
+			"revision", c.Revision, "changed", outcome.Changed, "reloaded", outcome.Reloaded)
 	}
 	return outcome, err
 }
@@ -58,7 +62,7 @@ func (r *Renderer) settle(ctx context.Context, c *discovery.Catalog) (reload.Can
 		<-done
 	}()
 	for {
-		candidate, err := r.render(c)
+		candidate, _, err := r.render(c)
 		if err != nil || !r.resolver.pending() {
 			return candidate, err
 		}

@@ -7,9 +7,9 @@ package renderer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -28,8 +28,6 @@ const (
 	checkInterval = 10 * time.Second
 	retryMin      = 200 * time.Millisecond
 	retryMax      = 10 * time.Second
-	// maxDraining bounds the configurations that are waited for at once.
-	maxDraining = 64
 )
 
 // Source gives catalogs.
@@ -72,11 +70,15 @@ type Renderer struct {
 	metrics  metrics
 	changed  chan struct{} // a token when there is a newer catalog
 
+	waits sync.WaitGroup // of draining
+
 	mu       sync.Mutex
 	catalog  *discovery.Catalog // the newest
 	ack      discovery.Acknowledgement
-	draining int
+	history  int // how often etcd's revision went back
+	draining map[moment]bool
 	status   Status
+	said     string // the failure that was logged last; "" after a success
 }
 
 // New prepares a renderer.
@@ -87,6 +89,7 @@ func New(cfg Config) *Renderer {
 		resolver: newResolver(cfg.Lookup, cfg.Logger),
 		metrics:  newMetrics(cfg.Registerer),
 		changed:  make(chan struct{}, 1),
+		draining: map[moment]bool{},
 		ack: discovery.Acknowledgement{
 			ID: cfg.ID, Node: cfg.Node, Prefix: cfg.Prefix, Proxy: cfg.Balancer.Proxy, Services: cfg.Routing.Covers(),
 		},
@@ -96,6 +99,7 @@ func New(cfg Config) *Renderer {
 
 // Run follows the catalog until ctx is done, whose error it returns.
 func (r *Renderer) Run(ctx context.Context) error {
+	defer r.waits.Wait()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.cfg.Source.Run(ctx, r.offer) })
 	g.Go(func() error { return r.resolver.run(ctx) })
@@ -120,7 +124,7 @@ func (r *Renderer) converge(ctx context.Context) error {
 	defer check.Stop()
 	var retry <-chan time.Time
 	for {
-		wait := time.Duration(0)
+		wait, paced := time.Duration(0), true
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -130,15 +134,18 @@ func (r *Renderer) converge(ctx context.Context) error {
 			wait = pace.delay(time.Now())
 		case <-retry:
 		case <-check.C:
+			paced = false // a look that finds nothing to do delays no change after it
 		}
 		if !pause(ctx, wait) {
 			return ctx.Err()
 		}
 		// Whatever arrived during the wait is part of this configuration.
-		drop(r.changed)
-		drop(r.resolver.changed)
+		paced = drop(r.changed) || paced
+		paced = drop(r.resolver.changed) || paced
 		err := r.serve(ctx)
-		pace.done(time.Now())
+		if paced {
+			pace.done(time.Now())
+		}
 		retry = nil
 		if err == nil {
 			retries.Reset()
@@ -157,7 +164,7 @@ func (r *Renderer) serve(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	candidate, err := r.render(c)
+	candidate, skipped, err := r.render(c)
 	if err != nil {
 		return r.failed(ctx, c, "", err)
 	}
@@ -169,79 +176,29 @@ func (r *Renderer) serve(ctx context.Context) error {
 		r.cfg.Logger.Info("configuration is in service", "generation", candidate.Generation,
 			"revision", c.Revision, "instances", c.Len(), "took", time.Since(began))
 	}
-	r.served(c, candidate.Generation, outcome)
+	r.served(c, candidate.Generation, skipped, outcome)
 	r.drain(ctx, c.Revision, outcome.Old)
 	return nil
 }
 
-func (r *Renderer) render(c *discovery.Catalog) (reload.Candidate, error) {
-	b := r.router.route(c, r.cfg.Balancer, r.resolver.address)
+// render gives the configuration of a catalog, and the instances that are not in it.
+func (r *Renderer) render(c *discovery.Catalog) (reload.Candidate, []string, error) {
+	began := time.Now()
+	b, skipped := r.router.route(c, r.cfg.Balancer, r.resolver.address)
+	r.resolver.used(began)
 	out, err := r.cfg.Template.Render(b)
 	if err != nil {
-		return reload.Candidate{}, fmt.Errorf("render %s: %w", r.cfg.Output, err)
+		return reload.Candidate{}, nil, fmt.Errorf("render %s: %w", r.cfg.Output, err)
+	}
+	// A later revision of the same content is no reason to reload: the file keeps
+	// the revision that it was made from.
+	if old, err := os.ReadFile(r.cfg.Output); err == nil && out.Same(old) {
+		out.Content = old
 	}
 	return reload.Candidate{
 		Generation: out.Generation,
 		Files:      []reload.File{{Path: r.cfg.Output, Content: out.Content}},
-	}, nil
-}
-
-// served notes and acknowledges that every worker that accepts follows revision.
-func (r *Renderer) served(c *discovery.Catalog, generation string, o reload.Outcome) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.metrics.served(o)
-	r.metrics.revision.Set(float64(c.Revision))
-	r.status.served(c, generation, o, time.Now())
-	// A restored etcd may be at an earlier revision than it was: what counts is now.
-	r.ack.Applied, r.ack.Generation, r.ack.Healthy, r.ack.LastError = c.Revision, generation, true, ""
-	r.ack.Drained = min(r.ack.Drained, r.ack.Applied)
-	r.cfg.Acknowledger.Set(r.ack)
-}
-
-// drain acknowledges revision as drained once the workers of older configurations
-// are gone. Long connections may take hours: the wait is bounded in number, and the
-// periodic check takes up what did not find a place.
-func (r *Renderer) drain(ctx context.Context, revision int64, old reload.Workers) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ack.Drained >= revision || r.draining >= maxDraining {
-		return
-	}
-	r.draining++
-	go func() {
-		err := old.Wait(ctx)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.draining--
-		if err == nil && revision > r.ack.Drained && revision <= r.ack.Applied {
-			r.ack.Drained, r.status.Drained = revision, revision
-			r.cfg.Acknowledger.Set(r.ack)
-		}
-	}()
-}
-
-// failed notes why the newest catalog is not served, and says so when the reason is new.
-func (r *Renderer) failed(ctx context.Context, c *discovery.Catalog, generation string, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	attrs := []any{"revision", c.Revision, "err", err}
-	reason := err.Error()
-	if step, ok := errors.AsType[*reload.StepError](err); ok && step.Output != "" {
-		attrs = append(attrs, "output", step.Output)
-		reason += "\n" + step.Output
-	}
-	r.mu.Lock()
-	news := r.status.failed(c, generation, reason, time.Now())
-	r.metrics.failures.Inc()
-	r.ack.Healthy, r.ack.LastError = false, firstLine(reason)
-	r.cfg.Acknowledger.Set(r.ack)
-	r.mu.Unlock()
-	if news {
-		r.cfg.Logger.Error("configuration is not in service; the last good one stays, retrying", attrs...)
-	}
-	return err
+	}, skipped, nil
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
@@ -258,9 +215,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func drop(c chan struct{}) {
+// drop takes a mark away, and says whether there was one.
+func drop(c chan struct{}) bool {
 	select {
 	case <-c:
+		return true
 	default:
+		return false
 	}
 }

@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"rollcall/internal/discovery"
 )
@@ -20,6 +17,7 @@ const (
 	resolveTimeout = 2 * time.Second
 	resolveAgain   = 30 * time.Second // a name that resolved
 	resolveRetry   = 5 * time.Second  // one that did not
+	resolveForget  = time.Minute      // one that is in the catalog no more
 	resolveAtOnce  = 8
 )
 
@@ -39,16 +37,17 @@ type resolver struct {
 	changed chan struct{} // a token when some address changed
 	wake    chan struct{} // a token when a new name is wanted
 
-	mu    sync.Mutex
-	names map[string]*resolved
+	mu     sync.Mutex
+	names  map[string]*resolved
+	wanted time.Time // since when the renderer has asked for every name it still wants
 }
 
 type resolved struct {
-	addr    netip.Addr
-	err     error
-	next    time.Time // when to look again
-	asked   time.Time // when the renderer last wanted it
-	running bool
+	addr  netip.Addr
+	err   error
+	next  time.Time // when to look again; zero before the first time
+	asked time.Time // when the renderer last wanted it
+	busy  bool      // queued or being looked up
 }
 
 func newResolver(lookup Lookup, logger *slog.Logger) *resolver {
@@ -72,13 +71,20 @@ func (r *resolver) address(i *discovery.Instance) (string, bool) {
 	return n.addr.String(), n.addr.IsValid()
 }
 
-// unresolved lists the names that do not resolve, with the reason.
+// used tells that the renderer has asked, since began, for every name in the catalog.
+func (r *resolver) used(began time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wanted = began
+}
+
+// unresolved lists the names in the catalog that do not resolve, with the reason.
 func (r *resolver) unresolved() map[string]error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := map[string]error{}
 	for host, n := range r.names {
-		if n.err != nil {
+		if n.err != nil && !n.asked.Before(r.wanted) {
 			out[host] = n.err
 		}
 	}
@@ -87,81 +93,120 @@ func (r *resolver) unresolved() map[string]error {
 
 // run resolves until ctx is done, whose error it returns.
 func (r *resolver) run(ctx context.Context) error {
-	var g errgroup.Group
-	g.SetLimit(resolveAtOnce)
+	var queue []string
+	running, finished := 0, make(chan struct{})
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		for _, host := range r.due(time.Now()) {
-			g.Go(func() error {
+		fresh, again := r.due(time.Now())
+		queue = slices.Concat(fresh, queue, again)
+		for running < resolveAtOnce && len(queue) > 0 {
+			host := queue[0]
+			queue = queue[1:]
+			running++
+			go func() {
 				r.resolve(ctx, host)
-				return nil
-			})
+				finished <- struct{}{}
+			}()
 		}
-		select {
-		case <-ctx.Done():
-			_ = g.Wait()
-			return ctx.Err()
-		case <-tick.C:
-		case <-r.wake:
+		// One that ends makes room for the next, which may need no look at all names.
+		for wait := true; wait; {
+			select {
+			case <-ctx.Done():
+				for ; running > 0; running-- {
+					<-finished
+				}
+				r.release(queue)
+				return ctx.Err()
+			case <-finished:
+				running--
+				wait = len(queue) == 0
+			case <-tick.C:
+				wait = false
+			case <-r.wake:
+				wait = false
+			}
 		}
 	}
 }
 
-// due picks the names to look up, and forgets those that nobody wants any more.
-func (r *resolver) due(now time.Time) []string {
+// due picks the names to look up: those that never were, which the renderer waits
+// for, and those whose time has come. It forgets those that nobody wants any more.
+func (r *resolver) due(now time.Time) (fresh, again []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var hosts []string
-	for _, host := range slices.Sorted(maps.Keys(r.names)) {
-		n := r.names[host]
+	for host, n := range r.names {
 		switch {
-		case n.running:
-		case now.Sub(n.asked) > 2*resolveAgain:
+		case n.busy:
+		case n.asked.Before(r.wanted) && now.Sub(n.asked) > resolveForget:
 			delete(r.names, host)
+		case n.next.IsZero():
+			n.busy = true
+			fresh = append(fresh, host)
 		case !now.Before(n.next):
-			n.running = true
-			hosts = append(hosts, host)
+			n.busy = true
+			again = append(again, host)
 		}
 	}
-	return hosts
+	slices.Sort(fresh)
+	slices.Sort(again)
+	return fresh, again
+}
+
+// release gives names back that were due and not looked up.
+func (r *resolver) release(hosts []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, host := range hosts {
+		r.names[host].busy = false
+	}
 }
 
 func (r *resolver) resolve(ctx context.Context, host string) {
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	limited, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	addrs, err := r.lookup(ctx, "ip", host)
+	found, err := r.lookup(limited, "ip", host)
+	addrs := usable(found)
 	if err == nil && len(addrs) == 0 {
-		err = errors.New("no address")
+		err = errors.New("no address that could be sent to")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.names[host]
-	if n == nil {
-		return
+	n.busy = false
+	if ctx.Err() != nil {
+		return // says nothing about the name
 	}
-	n.running = false
-	before, hadErr := n.addr, n.err
 	if err != nil {
+		// An address that was good stays while the name server is away.
+		news := n.err == nil || errors.Is(n.err, errPending)
 		n.err = fmt.Errorf("host %s does not resolve: %w", host, err)
 		n.next = time.Now().Add(resolveRetry)
-		// An address that was good stays while the name server is away.
-		if hadErr == nil || errors.Is(hadErr, errPending) {
+		if news {
 			r.logger.Warn("host name does not resolve", "host", host, "err", err)
 			token(r.changed)
 		}
 		return
 	}
 	n.next = time.Now().Add(resolveAgain)
-	for k := range addrs {
-		addrs[k] = addrs[k].Unmap().WithZone("")
-	}
-	slices.SortFunc(addrs, func(x, y netip.Addr) int { return x.Compare(y) })
 	n.err = nil
-	if !slices.Contains(addrs, before) {
+	if !slices.Contains(addrs, n.addr) {
 		n.addr = addrs[0]
 		token(r.changed)
 	}
+}
+
+// usable gives the addresses that a record might hold as well, in their order.
+func usable(found []netip.Addr) []netip.Addr {
+	var addrs []netip.Addr
+	for _, a := range found {
+		a = a.Unmap().WithZone("")
+		if _, err := discovery.CanonicalHost(a.String()); err == nil {
+			addrs = append(addrs, a)
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs
 }
 
 // token leaves a mark in a channel of one; two marks are one.

@@ -2,7 +2,6 @@ package renderer
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -16,64 +15,6 @@ import (
 // rememberFor is how long a service that lost its last instance still answers 503
 // with Retry-After before its host names are unknown again.
 const rememberFor = time.Hour
-
-// A Route leads requests for a host and a path to a service.
-type Route struct {
-	Host    string // "" for every host that has no route of its own
-	Path    string // "" for everything, "/shop" for it and all below
-	Service string
-}
-
-func (r Route) String() string {
-	return fmt.Sprintf("%s%s=%s", cmp.Or(r.Host, "*"), cmp.Or(r.Path, "/"), r.Service)
-}
-
-// ParseRoute reads "HOST/PATH=SERVICE". Host "*" or none is every host.
-func ParseRoute(s string) (Route, error) {
-	where, service, ok := strings.Cut(s, "=")
-	if !ok {
-		return Route{}, fmt.Errorf("%q is not HOST/PATH=SERVICE", s)
-	}
-	if err := discovery.ValidateName(service); err != nil {
-		return Route{}, fmt.Errorf("service %w", err)
-	}
-	host, path := where, ""
-	if slash := strings.IndexByte(where, '/'); slash >= 0 {
-		host, path = where[:slash], where[slash:]
-	}
-	var err error
-	if host == "*" {
-		host = ""
-	}
-	if host != "" {
-		if host, err = discovery.CanonicalHostName(host); err != nil {
-			return Route{}, err
-		}
-	}
-	if path, err = discovery.CanonicalPath(path); err != nil {
-		return Route{}, err
-	}
-	return Route{Host: host, Path: path, Service: service}, nil
-}
-
-// Routing says which services are routed to, and how.
-type Routing struct {
-	Services []string // selected; empty for all
-	Routes   []Route  // the operator's, which beat what records say
-}
-
-// Covers lists the services that are routed to; nil means all.
-func (r Routing) Covers() []string {
-	if len(r.Services) == 0 {
-		return nil
-	}
-	all := slices.Clone(r.Services)
-	for _, route := range r.Routes {
-		all = append(all, route.Service)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
 
 // A router works out the upstreams and virtual hosts of a catalog. It remembers
 // the services it has seen, so that one that becomes empty is not forgotten at once.
@@ -94,20 +35,38 @@ func newRouter(r Routing, logger *slog.Logger, now func() time.Time) *router {
 	return &router{Routing: r, logger: logger, now: now, seen: map[string]memory{}, said: map[Route]string{}}
 }
 
-// route fills in what a balancer is made from. address gives an instance's
-// address, or false when its name does not resolve.
-func (r *router) route(c *discovery.Catalog, base templates.Balancer, address func(*discovery.Instance) (string, bool)) templates.Balancer {
-	b := base
+// A claim is where a service wants to be reached.
+type claim struct {
+	routes []Route
+	live   bool // it has instances
+}
+
+// route fills in what a balancer is made from, and lists the instances that cannot
+// be part of it, as "service/instance". address gives an instance's address, or
+// false when its name does not resolve.
+func (r *router) route(c *discovery.Catalog, base templates.Balancer, address func(*discovery.Instance) (string, bool)) (b templates.Balancer, skipped []string) {
+	b = base
 	b.Revision = c.Revision
-	routes := r.claims(c)
-	for _, name := range slices.Sorted(maps.Keys(routes)) {
+	claims := r.claims(c)
+	hosts := r.assign(claims)
+	reached := map[string]bool{}
+	for _, paths := range hosts {
+		for _, service := range paths {
+			reached[service] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
 		u := templates.Upstream{Name: name}
 		if s, ok := c.Service(name); ok {
-			u.Servers = servers(s, address)
+			var out []string
+			u.Servers, out = servers(s, address)
+			if !reached[name] {
+				out = ids(s) // no request leads to any of them
+			}
+			skipped = append(skipped, out...)
 		}
 		b.Upstreams = append(b.Upstreams, u)
 	}
-	hosts := r.assign(routes)
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
 		v := templates.VirtualHost{Name: host}
 		for path, service := range hosts[host] {
@@ -122,19 +81,20 @@ func (r *router) route(c *discovery.Catalog, base templates.Balancer, address fu
 			b.Hosts = append(b.Hosts, v)
 		}
 	}
-	return b
+	return b, skipped
 }
 
 // claims gives each service's own idea of where it is reached: what the operator
 // said of it, else what its records say, else everything if it was selected alone,
 // else the host of its name.
-func (r *router) claims(c *discovery.Catalog) map[string][]Route {
+func (r *router) claims(c *discovery.Catalog) map[string]claim {
 	selected := r.Covers()
+	alone := r.alone()
 	operators := map[string][]Route{}
 	for _, route := range r.Routes {
 		operators[route.Service] = append(operators[route.Service], route)
 	}
-	claim := func(name string, s *discovery.Service) []Route {
+	routes := func(name string, s *discovery.Service) []Route {
 		if routes, ok := operators[name]; ok {
 			return routes
 		}
@@ -143,24 +103,29 @@ func (r *router) claims(c *discovery.Catalog) map[string][]Route {
 				return routes
 			}
 		}
-		if len(selected) == 1 {
+		switch {
+		case name == alone:
 			return []Route{{Service: name}}
+		case strings.Contains(name, ".."):
+			return nil // no name of a host: nginx would refuse the whole configuration
 		}
 		return []Route{{Host: name, Service: name}}
 	}
-	claims := map[string][]Route{}
+	claims := map[string]claim{}
 	for name := range operators {
-		claims[name] = claim(name, nil)
+		claims[name] = claim{routes: routes(name, nil)}
 	}
 	for _, name := range selected {
-		claims[name] = claim(name, nil)
+		claims[name] = claim{routes: routes(name, nil)}
 	}
 	for _, s := range c.Services {
-		if selected != nil && !slices.Contains(selected, s.Name) {
-			continue
+		if selected != nil {
+			if _, ok := slices.BinarySearch(selected, s.Name); !ok {
+				continue
+			}
 		}
-		claims[s.Name] = claim(s.Name, s)
-		r.seen[s.Name] = memory{routes: claims[s.Name]}
+		claims[s.Name] = claim{routes: routes(s.Name, s), live: true}
+		r.seen[s.Name] = memory{routes: claims[s.Name].routes}
 	}
 	for name, m := range r.seen {
 		if _, ok := c.Service(name); ok {
@@ -174,7 +139,7 @@ func (r *router) claims(c *discovery.Catalog) map[string][]Route {
 			delete(r.seen, name)
 			continue
 		}
-		claims[name] = m.routes
+		claims[name] = claim{routes: m.routes}
 	}
 	return claims
 }
@@ -194,28 +159,36 @@ func recordRoutes(s *discovery.Service) []Route {
 }
 
 // assign settles who gets each host and path: the operator's routes first, then
-// the services in the order of their names.
-func (r *router) assign(claims map[string][]Route) map[string]map[string]string {
+// services with instances in the order of their names, then those without: one that
+// was renamed must not keep its host from its successor.
+func (r *router) assign(claims map[string]claim) map[string]map[string]string {
 	hosts := map[string]map[string]string{}
 	lost := map[Route]string{}
-	take := func(route Route) {
+	take := func(route Route, live bool) {
 		paths := hosts[route.Host]
 		if paths == nil {
 			paths = map[string]string{}
 			hosts[route.Host] = paths
 		}
-		if owner, taken := paths[route.Path]; taken && owner != route.Service {
+		owner, taken := paths[route.Path]
+		switch {
+		case !taken:
+			paths[route.Path] = route.Service
+		case owner != route.Service && live:
 			lost[route] = owner
-			return
 		}
-		paths[route.Path] = route.Service
 	}
 	for _, route := range r.Routes {
-		take(route)
+		take(route, true)
 	}
-	for _, name := range slices.Sorted(maps.Keys(claims)) {
-		for _, route := range claims[name] {
-			take(route)
+	names := slices.Sorted(maps.Keys(claims))
+	for _, live := range []bool{true, false} {
+		for _, name := range names {
+			for _, route := range claims[name].routes {
+				if claims[name].live == live {
+					take(route, live)
+				}
+			}
 		}
 	}
 	for _, route := range slices.SortedFunc(maps.Keys(lost), compareRoutes) {
@@ -227,39 +200,42 @@ func (r *router) assign(claims map[string][]Route) map[string]map[string]string 
 	return hosts
 }
 
-func compareRoutes(x, y Route) int {
-	return cmp.Or(cmp.Compare(x.Host, y.Host), cmp.Compare(x.Path, y.Path), cmp.Compare(x.Service, y.Service))
+func ids(s *discovery.Service) []string {
+	var all []string
+	for _, i := range s.Instances {
+		all = append(all, i.ID())
+	}
+	return all
 }
 
-// servers lists a service's members by name. Of two records with one endpoint the
-// newer counts: the other is what a lost machine left behind.
-func servers(s *discovery.Service, address func(*discovery.Instance) (string, bool)) []templates.Server {
+// servers lists a service's members by name, and those that cannot be one: what is
+// not spoken to by TCP, what does not resolve, and of two records with one endpoint
+// the older, which is what a lost machine left behind.
+func servers(s *discovery.Service, address func(*discovery.Instance) (string, bool)) (list []templates.Server, skipped []string) {
+	endpoints := make([]string, len(s.Instances))
 	newest := map[string]*discovery.Instance{}
-	addresses := map[*discovery.Instance]string{}
-	for _, i := range s.Instances {
-		if i.Proto != "tcp" {
-			continue
+	for n, i := range s.Instances {
+		host, ok := "", i.Proto == "tcp"
+		if ok {
+			host, ok = address(i)
 		}
-		host, ok := address(i)
 		if !ok {
 			continue
 		}
-		endpoint := discovery.JoinHostPort(host, i.Port)
-		addresses[i] = host
-		if n := newest[endpoint]; n == nil || n.Revision < i.Revision {
-			newest[endpoint] = i
+		endpoints[n] = discovery.JoinHostPort(host, i.Port)
+		if other := newest[endpoints[n]]; other == nil || other.Revision < i.Revision {
+			newest[endpoints[n]] = i
 		}
 	}
-	var list []templates.Server
-	for _, i := range s.Instances {
-		host, ok := addresses[i]
-		if !ok || newest[discovery.JoinHostPort(host, i.Port)] != i {
+	for n, i := range s.Instances {
+		if newest[endpoints[n]] != i {
+			skipped = append(skipped, i.ID())
 			continue
 		}
 		list = append(list, templates.Server{
-			Name: i.Name, Host: i.Host, Port: i.Port, Address: discovery.JoinHostPort(host, i.Port),
+			Name: i.Name, Host: i.Host, Port: i.Port, Address: endpoints[n],
 			Weight: i.Weight, Version: i.Version, Node: i.Node,
 		})
 	}
-	return list
+	return list, skipped
 }

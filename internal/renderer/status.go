@@ -33,6 +33,9 @@ type Status struct {
 	Instances  int                 `json:"instances"`
 	Refused    []discovery.Refusal `json:"refused,omitempty"`
 	Unresolved map[string]string   `json:"unresolved,omitempty"`
+	// Skipped names the instances, as "service/instance", that are in the catalog
+	// but cannot be routed to.
+	Skipped []string `json:"skipped,omitempty"`
 }
 
 // A Configuration is named by its generation and the revision it was made from.
@@ -56,16 +59,13 @@ func (s *Status) served(c *discovery.Catalog, generation string, o reload.Outcom
 	}
 }
 
-// failed says whether the reason is another one than before.
-func (s *Status) failed(c *discovery.Catalog, generation, reason string, now time.Time) bool {
+func (s *Status) failed(c *discovery.Catalog, generation, reason string, now time.Time) {
 	s.catalog(c)
 	s.Desired = Configuration{generation, c.Revision}
-	news := s.Error != reason
 	if s.Error == "" {
 		s.ErrorSince = now
 	}
 	s.Error = reason
-	return news
 }
 
 // Status gives a picture of the moment.

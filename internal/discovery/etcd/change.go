@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"rollcall/internal/discovery"
@@ -19,7 +21,42 @@ type change struct {
 	over map[string]int64  // keys of another owner that may be replaced, with the revision seen
 }
 
-func (c change) size() int { return len(c.from) + len(c.to) }
+// size counts the keys the change touches. Neither its comparisons nor its
+// operations are more.
+func (c change) size() int {
+	n := len(c.to)
+	for k := range c.from {
+		if _, both := c.to[k]; !both {
+			n++
+		}
+	}
+	return n
+}
+
+// bytes is about what the change's writes weigh in a request.
+func (c change) bytes() int {
+	n := 0
+	for k, v := range c.to {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+// steps gives the change as changes that each fit into one transaction. Only a
+// directory that exchanges dozens of fields needs two; between them it lacks
+// those, and nothing that a balancer needs.
+func (c change) steps() []change {
+	if c.size() <= maxOps || len(c.to) == 0 {
+		return []change{c}
+	}
+	common := map[string]string{}
+	for k, v := range c.to {
+		if _, both := c.from[k]; both {
+			common[k] = v
+		}
+	}
+	return []change{{id: c.id, from: c.from, to: common}, {id: c.id, from: common, to: c.to}}
+}
 
 // cmps are the conditions under which the change may be written: what we held is
 // still ours, what is new is still free, what we replace is still what we saw.
@@ -60,14 +97,15 @@ func (c change) ops(lease clientv3.LeaseID) []clientv3.Op {
 // batches cuts the changes into transactions that etcd accepts.
 func batches(changes []change) [][]change {
 	var all [][]change
-	size := maxOps
+	size, bytes := 0, 0
 	for _, c := range changes {
-		if size+c.size() > maxOps {
+		if len(all) == 0 || size+c.size() > maxOps || bytes+c.bytes() > maxBytes {
 			all = append(all, nil)
-			size = 0
+			size, bytes = 0, 0
 		}
 		all[len(all)-1] = append(all[len(all)-1], c)
 		size += c.size()
+		bytes += c.bytes()
 	}
 	return all
 }
@@ -93,31 +131,51 @@ func (s *session) look(ctx context.Context, c change) (now change, owner string,
 		return c, "", 0, fmt.Errorf("read record %s: %w", c.id, err)
 	}
 	now = change{id: c.id, from: map[string]string{}, to: c.to, over: map[string]int64{}}
+	var theirs []*mvccpb.KeyValue
 	for _, op := range res.Responses {
 		for _, kv := range op.GetResponseRange().Kvs {
 			key := string(kv.Key)
 			if kv.Lease == int64(s.lease.id) {
 				now.from[key] = string(kv.Value)
-				continue
-			}
-			if _, wanted := c.to[key]; !wanted {
-				continue // not ours any more: whoever wrote it keeps it
-			}
-			inst, _ := discovery.DecodeRecord("x", "x", kv.Value)
-			ours := inst != nil && inst.Machine != "" && inst.Machine == s.r.cfg.Machine
-			if !ours && !s.r.cfg.Takeover {
-				return now, describeOwner(inst, kv.Lease), res.Header.Revision, nil
-			}
-			now.over[key] = kv.ModRevision
+			} else if _, wanted := c.to[key]; wanted {
+				theirs = append(theirs, kv)
+				now.over[key] = kv.ModRevision
+			} // else not ours any more: whoever wrote it keeps it
 		}
 	}
-	return now, "", res.Header.Revision, nil
+	if len(theirs) == 0 {
+		return now, "", res.Header.Revision, nil
+	}
+	node, machine := signature(theirs)
+	if ours := machine != "" && machine == s.r.cfg.Machine; !ours && !s.r.cfg.Takeover {
+		owner = describeOwner(node, machine, theirs[0].Lease)
+	}
+	return now, owner, res.Header.Revision, nil
 }
 
-func describeOwner(i *discovery.Instance, lease int64) string {
+// signature gives the node and machine that a record's keys name, whichever
+// layout they are in.
+func signature(kvs []*mvccpb.KeyValue) (node, machine string) {
+	for _, kv := range kvs {
+		switch path.Base(string(kv.Key)) {
+		case "node":
+			node = string(kv.Value)
+		case "machine":
+			machine = string(kv.Value)
+		}
+	}
+	if len(kvs) == 1 {
+		if i, err := discovery.DecodeRecord("x", "x", kvs[0].Value); err == nil {
+			node, machine = i.Node, i.Machine
+		}
+	}
+	return node, machine
+}
+
+func describeOwner(node, machine string, lease int64) string {
 	switch {
-	case i != nil && i.Node != "":
-		return fmt.Sprintf("%s (machine %s)", i.Node, i.Machine)
+	case node != "":
+		return fmt.Sprintf("%s (machine %s)", node, machine)
 	case lease != 0:
 		return fmt.Sprintf("lease %x", lease)
 	default:

@@ -19,9 +19,14 @@ type Server struct {
 // at the given URLs ("http://127.0.0.1:2379"). It returns when the server is
 // ready to serve, or with ctx's error.
 func StartServer(ctx context.Context, dir string, clients []string) (*Server, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	cfg, err := serverConfig(dir, clients)
+	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	}
+	return startServer(ctx, cfg)
+}
+
+func serverConfig(dir string, clients []string) (*embed.Config, error) {
 	cfg := embed.NewConfig()
 	cfg.Dir = dir
 	cfg.Name = "rollcall"
@@ -30,7 +35,7 @@ func StartServer(ctx context.Context, dir string, clients []string) (*Server, er
 	for _, c := range clients {
 		u, err := url.Parse(c)
 		if err != nil || u.Scheme != "http" || u.Host == "" {
-			return nil, fmt.Errorf("embedded etcd: endpoint %q is not http://HOST:PORT", c)
+			return nil, fmt.Errorf("endpoint %q is not http://HOST:PORT", c)
 		}
 		cfg.ListenClientUrls = append(cfg.ListenClientUrls, *u)
 	}
@@ -40,7 +45,13 @@ func StartServer(ctx context.Context, dir string, clients []string) (*Server, er
 	cfg.AdvertisePeerUrls = cfg.ListenPeerUrls
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
+	return cfg, nil
+}
 
+func startServer(ctx context.Context, cfg *embed.Config) (*Server, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded etcd: %w", err)
+	}
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: %w", err)

@@ -57,7 +57,11 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Client, error)
 	}
 	said := false
 	open := func() (*clientv3.Client, error) {
+		// The client must outlive ctx, but logging in must not.
+		clientCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		opened := context.AfterFunc(ctx, cancel)
 		c, err := clientv3.New(clientv3.Config{
+			Context:              clientCtx,
 			Endpoints:            cfg.Endpoints,
 			TLS:                  tlsConfig,
 			Username:             cfg.User,
@@ -71,6 +75,13 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Client, error)
 				MinConnectTimeout: retryMax,
 			})},
 		})
+		if !opened() && err == nil {
+			_ = c.Close()
+			err = ctx.Err()
+		}
+		if err != nil {
+			cancel()
+		}
 		if errors.Is(err, rpctypes.ErrAuthFailed) || errors.Is(err, rpctypes.ErrAuthNotEnabled) {
 			return nil, backoff.Permanent(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
 )
 
 // checkInterval is how often a follower asks etcd for its revision. A watch on a
@@ -81,8 +82,11 @@ func (f *follower) once(ctx context.Context, handle func(update), progress func(
 	watchCtx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	events := f.client.c.Watch(watchCtx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(last.revision+1))
+	lost := f.connectionLost(watchCtx)
+	check := time.NewTicker(f.check)
+	defer check.Stop()
 	checked := make(chan checkResult, 1)
-	go f.checkLoop(watchCtx, checked)
+	asking := false
 	for {
 		select {
 		case w, ok := <-events:
@@ -101,10 +105,19 @@ func (f *follower) once(ctx context.Context, handle func(update), progress func(
 				last.revision = w.Events[n-1].Kv.ModRevision
 				handle(update{events: w.Events, revision: last.revision})
 			}
+		case <-lost:
+			return fmt.Errorf("watch %s: connection lost", f.prefix)
+		case <-check.C:
+			if !asking {
+				asking = true
+				go func(asked position) { checked <- f.ask(watchCtx, asked) }(last)
+			}
 		case c := <-checked:
+			asking = false
 			f.note(ctx, c.err)
 			if c.err == nil {
-				if err := last.compare(c.header); err != nil {
+				// Not last: what came while the question was under way is newer than the answer.
+				if err := c.asked.compare(c.header); err != nil {
 					return err
 				}
 			}
@@ -114,31 +127,45 @@ func (f *follower) once(ctx context.Context, handle func(update), progress func(
 
 func (f *follower) note(ctx context.Context, err error) {
 	if ctx.Err() == nil {
-		f.health.set(err)
+		f.health.set("list", err)
 	}
 }
 
+// connectionLost gives a channel that is closed when no server is connected any
+// more. What comes back may have another history, restored from a backup, which
+// by the next check may have grown longer than the one known here; the client
+// would resume the watch in it without a word.
+func (f *follower) connectionLost(ctx context.Context) <-chan struct{} {
+	lost := make(chan struct{})
+	conn := f.client.c.ActiveConnection()
+	if conn.GetState() != connectivity.Ready {
+		close(lost)
+		return lost
+	}
+	go func() {
+		if conn.WaitForStateChange(ctx, connectivity.Ready) {
+			close(lost)
+		}
+	}()
+	return lost
+}
+
 type checkResult struct {
+	asked  position // when the question was asked
 	header *etcdserverpb.ResponseHeader
 	err    error
 }
 
-// checkLoop asks for the header of a key that does not exist: the cheapest
-// request that goes through the quorum.
-func (f *follower) checkLoop(ctx context.Context, results chan<- checkResult) {
-	for pause(ctx, f.check) {
-		reqCtx, cancel := context.WithTimeout(ctx, requestTimeout)
-		res, err := f.client.c.Get(reqCtx, f.prefix)
-		cancel()
-		r := checkResult{err: err}
-		if err == nil {
-			r.header = res.Header
-		}
-		select {
-		case results <- r:
-		case <-ctx.Done():
-		}
+// ask gets the header of a key that does not exist: the cheapest request that
+// goes through the quorum.
+func (f *follower) ask(ctx context.Context, asked position) checkResult {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	res, err := f.client.c.Get(ctx, f.prefix)
+	if err != nil {
+		return checkResult{err: fmt.Errorf("check %s: %w", f.prefix, err)}
 	}
+	return checkResult{asked: asked, header: res.Header}
 }
 
 // A position is the point in one cluster's history up to which a follower has seen everything.

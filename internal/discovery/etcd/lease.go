@@ -21,6 +21,8 @@ type lease struct {
 	client *Client
 	id     clientv3.LeaseID
 	ttl    time.Duration // as granted, which may be more than was asked for
+
+	revision int64 // of etcd when it was granted
 }
 
 func grantLease(ctx context.Context, c *Client, ttl time.Duration) (*lease, error) {
@@ -31,7 +33,7 @@ func grantLease(ctx context.Context, c *Client, ttl time.Duration) (*lease, erro
 	if err != nil {
 		return nil, fmt.Errorf("grant a lease: %w", err)
 	}
-	return &lease{client: c, id: res.ID, ttl: time.Duration(res.TTL) * time.Second}, nil
+	return &lease{client: c, id: res.ID, ttl: time.Duration(res.TTL) * time.Second, revision: res.Revision}, nil
 }
 
 // resumeLease takes up a lease that an earlier process left alive.

@@ -45,31 +45,43 @@ type Registry struct {
 	cfg    RegistryConfig
 	health *health
 	state  *stateFile
+	verify time.Duration
+	lost   []string // ids of what went with a lease and has not been dealt with; Run's alone
 
 	mu        sync.Mutex
 	desired   map[string]discovery.Record // by "service/instance"; nil until the first Set
-	lease     clientv3.LeaseID            // the last one taken up or granted
+	lease     clientv3.LeaseID            // the one held, or remembered from an earlier run; 0 for none
 	changed   chan struct{}               // holds one token when desired changed
 	held      int                         // records known to be in etcd
 	conflicts map[string]string           // id → who owns it
 	settled   chan struct{}               // closed when etcd equals desired; remade by Set
-	deleted   map[string]int64            // id → revision of its deletion
+	deleted   map[string]int64            // id → revision of its deletion; nil unless withdrawing
+	failure   error                       // why the last reconciliation did not come to its end
 
 	records, conflicting prometheus.Gauge
 	writes, losses       prometheus.Counter
 }
 
-// NewRegistry prepares to keep records. An unreadable state file, or one that
-// another process has locked, is an error.
+// NewRegistry prepares to keep records. A state file that cannot be read, or that
+// another process has locked, is an error; one that holds nonsense is not, since
+// a lease that nobody knows of ends by itself.
 func NewRegistry(c *Client, cfg RegistryConfig) (*Registry, error) {
 	state, err := openStateFile(cfg.StateFile)
 	if err != nil {
 		return nil, err
 	}
+	id, err := state.read()
+	switch {
+	case errors.Is(err, errNoLease):
+		cfg.Logger.Warn("state file is of no use; starting afresh", "err", err)
+	case err != nil:
+		_ = state.Close()
+		return nil, err
+	}
 	r := &Registry{
-		client: c, cfg: cfg, health: newHealth(cfg.Logger, "lease"), state: state,
+		client: c, cfg: cfg, health: newHealth(cfg.Logger, "lease"), state: state, verify: verifyInterval, lease: id,
 		changed: make(chan struct{}, 1), conflicts: map[string]string{},
-		settled: make(chan struct{}), deleted: map[string]int64{},
+		settled:     make(chan struct{}),
 		records:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announced_records", Help: "Records known to be in etcd under this announcer's lease."}),
 		conflicting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_conflicts", Help: "Records that somebody else owns."}),
 		writes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_announce_writes_total", Help: "Transactions that wrote to etcd."}),
@@ -109,7 +121,8 @@ func (r *Registry) unsettle() {
 	}
 }
 
-// Settled waits until etcd holds what Set was last told, or ctx is done.
+// Settled waits until etcd holds what Set was last told, or ctx is done. While
+// somebody else owns one of the keys it waits for that, too.
 func (r *Registry) Settled(ctx context.Context) error {
 	r.mu.Lock()
 	settled := r.settled
@@ -122,8 +135,8 @@ func (r *Registry) Settled(ctx context.Context) error {
 	}
 }
 
-// Current gives nil while etcd holds what Set was last told, as far as the keys
-// are free, and what is missing otherwise.
+// Current gives nil while etcd holds what Set was last told, and what is missing
+// otherwise: keys that somebody else owns, or what could not be written yet and why.
 func (r *Registry) Current() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,6 +147,9 @@ func (r *Registry) Current() error {
 	}
 	if n := len(r.conflicts); n > 0 {
 		return fmt.Errorf("%d records belong to somebody else", n)
+	}
+	if r.failure != nil {
+		return fmt.Errorf("records are not written yet: %w", r.failure)
 	}
 	return errors.New("records are not written yet")
 }
@@ -156,7 +172,7 @@ func (r *Registry) Held() int {
 // one's deletion.
 func (r *Registry) Withdraw(ctx context.Context) (map[string]int64, error) {
 	r.mu.Lock()
-	clear(r.deleted)
+	r.deleted = map[string]int64{}
 	r.mu.Unlock()
 	r.Set(nil)
 	if err := r.Settled(ctx); err != nil {
@@ -164,7 +180,9 @@ func (r *Registry) Withdraw(ctx context.Context) (map[string]int64, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.deleted), nil
+	deleted := r.deleted
+	r.deleted = nil
+	return deleted, nil
 }
 
 // Run keeps the records until ctx is done, whose error it returns. The records
@@ -180,13 +198,14 @@ func (r *Registry) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errLeaseLost):
+			r.setLease(0)
 			r.losses.Inc()
 			r.cfg.Logger.Warn("lease lost; announcing everything again", "err", err)
 			if !pause(ctx, rand.N(maxLossJitter)) {
 				return ctx.Err()
 			}
 		default:
-			r.health.set(err)
+			r.health.set("lease", err)
 			if !pause(ctx, b.NextBackOff()) {
 				return ctx.Err()
 			}
@@ -194,95 +213,25 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
-// session is the life of one lease: it ends when the lease does.
-func (r *Registry) session(ctx context.Context, granted func()) error {
-	s, err := r.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	granted()
-	r.health.set(nil)
-	r.mu.Lock()
-	r.lease = s.lease.id
-	r.mu.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	lost := make(chan error, 1)
-	go func() { lost <- s.lease.keep(ctx, r.health.set) }()
-
-	b := newBackoff()
-	verify := time.NewTicker(verifyInterval)
-	defer verify.Stop()
-	for {
-		var retry <-chan time.Time
-		if desired, ok := r.wanted(); ok {
-			err := s.reconcile(ctx, desired)
-			switch {
-			case errors.Is(err, errLeaseLost):
-				return err
-			case err != nil && ctx.Err() == nil:
-				r.health.set(err)
-				retry = time.After(b.NextBackOff())
-			default:
-				b.Reset()
-				if len(s.conflicts) > 0 {
-					retry = time.After(conflictInterval + rand.N(conflictInterval))
-				}
-			}
-			r.publish(s, err)
-		}
-		select {
-		case <-r.changed:
-		case <-retry:
-		case <-verify.C:
-			if err := s.verify(ctx); err != nil && ctx.Err() == nil {
-				r.cfg.Logger.Debug("cannot verify the lease's keys", "err", err)
-			}
-		case err := <-lost:
-			return err
-		}
-	}
-}
-
-func (r *Registry) wanted() (map[string]discovery.Record, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-r.changed:
-	default:
-	}
-	return r.desired, r.desired != nil
-}
-
-// publish shows what a reconciliation came to, and wakes those who wait for it.
-func (r *Registry) publish(s *session, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.held = len(s.held)
-	r.conflicts = maps.Clone(s.conflicts)
-	maps.Copy(r.deleted, s.deleted)
-	clear(s.deleted)
-	r.records.Set(float64(len(s.held)))
-	r.conflicting.Set(float64(len(s.conflicts)))
-	if err == nil && len(s.conflicts) == 0 && len(r.changed) == 0 {
-		select {
-		case <-r.settled:
-		default:
-			close(r.settled)
-		}
-	}
-}
-
 // Release revokes the lease, with whatever still hangs on it, and forgets it. To
 // be called when Run has returned and no successor is expected.
 func (r *Registry) Release(ctx context.Context) error {
-	r.mu.Lock()
-	id := r.lease
-	r.mu.Unlock()
-	if id != 0 {
+	if id := r.leaseID(); id != 0 {
 		if err := (&lease{client: r.client, id: id}).revoke(ctx); err != nil {
 			return err
 		}
 	}
 	return r.state.write(0)
+}
+
+func (r *Registry) leaseID() clientv3.LeaseID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lease
+}
+
+func (r *Registry) setLease(id clientv3.LeaseID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lease = id
 }

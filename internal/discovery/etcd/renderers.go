@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/time/rate"
 
 	"rollcall/internal/discovery"
 )
@@ -18,8 +20,11 @@ import (
 const (
 	// rendererTTL is how long a renderer that died without a word is still waited for.
 	rendererTTL = 10 * time.Second
-	// acknowledgeInterval bounds acknowledgements to ten a second.
+	// acknowledgeInterval bounds acknowledgements to ten a second in the long run.
 	acknowledgeInterval = 100 * time.Millisecond
+	// acknowledgeBurst is how many may follow each other at once after a quiet time:
+	// whoever waits for a change sees it applied, then drained, without delay.
+	acknowledgeBurst = 3
 )
 
 // An Acknowledger keeps one renderer's acknowledgement in etcd under a lease of
@@ -27,7 +32,7 @@ const (
 type Acknowledger struct {
 	client *Client
 	health *health
-	logger *slog.Logger
+	limit  *rate.Limiter
 
 	mu      sync.Mutex
 	latest  *discovery.Acknowledgement
@@ -36,7 +41,10 @@ type Acknowledger struct {
 
 // NewAcknowledger prepares to acknowledge.
 func NewAcknowledger(c *Client, logger *slog.Logger) *Acknowledger {
-	return &Acknowledger{client: c, health: newHealth(logger, "acknowledgements"), logger: logger, changed: make(chan struct{}, 1)}
+	return &Acknowledger{
+		client: c, health: newHealth(logger, "acknowledgements"), changed: make(chan struct{}, 1),
+		limit: rate.NewLimiter(rate.Every(acknowledgeInterval), acknowledgeBurst),
+	}
 }
 
 // Set says what is to be acknowledged from now on.
@@ -60,7 +68,7 @@ func (a *Acknowledger) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if !errors.Is(err, errLeaseLost) {
-			a.health.set(err)
+			a.health.set("lease", err)
 		}
 		if !pause(ctx, b.NextBackOff()) {
 			return ctx.Err()
@@ -74,51 +82,78 @@ func (a *Acknowledger) session(ctx context.Context, granted func()) error {
 		return err
 	}
 	defer func() {
-		// ctx may be done already; the lease is to go all the same.
-		_ = l.revoke(context.WithoutCancel(ctx))
+		// Only at the end: to be off the list for a moment means "wait for me no longer".
+		if ctx.Err() != nil {
+			_ = l.revoke(context.WithoutCancel(ctx))
+		}
 	}()
 	granted()
-	a.health.set(nil)
+	renewed := func(err error) { a.health.set("lease", err) }
+	renewed(nil)
 	keepCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lost := make(chan error, 1)
-	go func() { lost <- l.keep(keepCtx, a.health.set) }()
+	go func() { lost <- l.keep(keepCtx, renewed) }()
 
+	b := newBackoff()
 	written := ""
 	for {
-		a.mu.Lock()
-		latest := a.latest
-		a.mu.Unlock()
-		if latest != nil {
-			value, err := latest.Encode()
-			if err != nil {
-				return err
-			}
-			if value != written {
-				if err := a.put(ctx, l, latest.Key(), value); err != nil {
-					return err
-				}
-				written = value
-				if !pause(ctx, acknowledgeInterval) {
-					return ctx.Err()
-				}
-			}
+		var retry <-chan time.Time
+		value, err := a.write(ctx, l, written)
+		switch {
+		case errors.Is(err, errLeaseLost):
+			return err
+		case err != nil && ctx.Err() == nil:
+			a.health.set("acknowledgement", err)
+			retry = time.After(b.NextBackOff())
+		case err == nil:
+			a.health.set("acknowledgement", nil)
+			written = value
+			b.Reset()
 		}
 		select {
 		case <-a.changed:
+		case <-retry:
 		case err := <-lost:
 			return err
 		}
 	}
 }
 
-func (a *Acknowledger) put(ctx context.Context, l *lease, key, value string) error {
+// encoded gives the key and value that should be in etcd; "" before the first Set.
+func (a *Acknowledger) encoded() (key, value string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.latest == nil {
+		return "", "", nil
+	}
+	value, err = a.latest.Encode()
+	return a.latest.Key(), value, err
+}
+
+// write puts the latest acknowledgement, unless it is the one written before, and
+// gives what is written now.
+func (a *Acknowledger) write(ctx context.Context, l *lease, written string) (string, error) {
+	if _, value, err := a.encoded(); err != nil || value == written {
+		return written, err
+	}
+	if !pause(ctx, a.limit.Reserve().Delay()) {
+		return written, ctx.Err()
+	}
+	key, value, err := a.encoded()
+	if err != nil {
+		return written, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if _, err := a.client.c.Put(ctx, key, value, clientv3.WithLease(l.id)); err != nil {
-		return fmt.Errorf("acknowledge: %w", err)
+	_, err = a.client.c.Put(ctx, key, value, clientv3.WithLease(l.id))
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return written, errLeaseLost
+	case err != nil:
+		return written, fmt.Errorf("acknowledge: %w", err)
 	}
-	return nil
+	return value, nil
 }
 
 // ListRenderers reads the live renderers' acknowledgements once, sorted by id.

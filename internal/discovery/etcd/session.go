@@ -14,8 +14,12 @@ import (
 	"rollcall/internal/discovery"
 )
 
-// maxOps is etcd's default limit of comparisons, and of operations, in one transaction.
-const maxOps = 128
+const (
+	// maxOps is etcd's default limit of comparisons, and of operations, in one transaction.
+	maxOps = 128
+	// maxBytes stays below etcd's default limit of one request, 1.5 MiB.
+	maxBytes = 1 << 20
+)
 
 // A session is one lease and what is known to hang on it.
 type session struct {
@@ -24,23 +28,21 @@ type session struct {
 	held      map[string]discovery.Record
 	conflicts map[string]string
 	deleted   map[string]int64
+	doubt     bool // a write ended in an error: it may have happened or not
 }
 
 // acquire takes up the lease that an earlier process left, with all its keys, or
 // is granted a new one.
 func (r *Registry) acquire(ctx context.Context) (*session, error) {
 	s := &session{r: r, held: map[string]discovery.Record{}, conflicts: map[string]string{}, deleted: map[string]int64{}}
-	id, err := r.state.read()
-	if err != nil {
-		r.cfg.Logger.Warn("cannot read the state file; starting afresh", "err", err)
-	}
-	if id != 0 {
+	var err error
+	if id := r.leaseID(); id != 0 {
 		switch s.lease, err = resumeLease(ctx, r.client, id); {
 		case err == nil:
 			if err := s.verify(ctx); err != nil {
 				return nil, err
 			}
-			r.cfg.Logger.Info("took up the lease of an earlier run", "lease", fmt.Sprintf("%x", id), "records", len(s.held))
+			r.cfg.Logger.Info("took up the lease of an earlier run", "lease", fmt.Sprintf("%x", id), "ttl", s.lease.ttl.String(), "records", len(s.held))
 			return s, nil
 		case !errors.Is(err, errLeaseLost):
 			return nil, err
@@ -49,13 +51,15 @@ func (r *Registry) acquire(ctx context.Context) (*session, error) {
 	if s.lease, err = grantLease(ctx, r.client, r.cfg.TTL); err != nil {
 		return nil, err
 	}
+	r.setLease(s.lease.id)
 	if err := r.state.write(s.lease.id); err != nil {
 		r.cfg.Logger.Warn("cannot remember the lease; a restart will not take it up", "err", err)
 	}
 	return s, nil
 }
 
-// verify learns from etcd which records hang on the lease.
+// verify learns from etcd which records hang on the lease. What does not any more
+// counts as deleted by now.
 func (s *session) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -81,15 +85,44 @@ func (s *session) verify(ctx context.Context) error {
 			}
 		}
 	}
-	s.held = held
+	if err := s.vanished(ctx, held); err != nil {
+		return err
+	}
+	s.held, s.doubt = held, false
 	return nil
 }
 
-// add puts a key and value into the record it belongs to.
+// vanished notes which of the records held before are not among those held now,
+// with a revision that is not older than their end.
+func (s *session) vanished(ctx context.Context, held map[string]discovery.Record) error {
+	var gone []string
+	for id := range s.held {
+		if _, ok := held[id]; !ok {
+			gone = append(gone, id)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	res, err := s.r.client.c.Get(ctx, s.r.cfg.Prefix+"/")
+	if err != nil {
+		return fmt.Errorf("revision after the end of %d records: %w", len(gone), err)
+	}
+	for _, id := range gone {
+		s.deleted[id] = res.Header.Revision
+	}
+	return nil
+}
+
+// add puts a key and value into the record it belongs to. A key that is none of a
+// record's, such as one below the prefix of an earlier run, stands for itself: it
+// is desired by nobody, and so is deleted.
 func add(records map[string]discovery.Record, prefix, key, value string) {
-	parts := strings.SplitN(strings.TrimPrefix(key, prefix+"/"), "/", 3)
-	if len(parts) < 2 {
-		return
+	parts := []string{key, ""}
+	if rest, ok := strings.CutPrefix(key, prefix+"/"); ok {
+		if p := strings.SplitN(rest, "/", 3); len(p) > 1 {
+			parts = p
+		}
 	}
 	id := parts[0] + "/" + parts[1]
 	rec, ok := records[id]
@@ -103,8 +136,13 @@ func add(records map[string]discovery.Record, prefix, key, value string) {
 // reconcile makes etcd equal to desired as far as the keys are ours. What
 // somebody else owns is left in s.conflicts.
 func (s *session) reconcile(ctx context.Context, desired map[string]discovery.Record) error {
-	before := s.conflicts
-	s.conflicts = map[string]string{}
+	if s.doubt {
+		if err := s.verify(ctx); err != nil {
+			return err
+		}
+	}
+	before := maps.Clone(s.conflicts)
+	maps.DeleteFunc(s.conflicts, func(id, _ string) bool { _, ok := desired[id]; return !ok })
 	var todo []change
 	for _, id := range slices.Sorted(maps.Keys(s.held)) {
 		if _, ok := desired[id]; !ok {
@@ -113,7 +151,7 @@ func (s *session) reconcile(ctx context.Context, desired map[string]discovery.Re
 	}
 	for _, id := range slices.Sorted(maps.Keys(desired)) {
 		if held, ok := s.held[id]; !ok || !held.Equal(desired[id]) {
-			todo = append(todo, change{id: id, from: held.Values, to: desired[id].Values})
+			todo = append(todo, change{id: id, from: held.Values, to: desired[id].Values}.steps()...)
 		}
 	}
 	for _, batch := range batches(todo) {
@@ -158,7 +196,7 @@ func (s *session) settle(ctx context.Context, c change) error {
 	}
 	if owner != "" {
 		s.conflicts[c.id] = owner
-		delete(s.held, c.id)
+		s.hold(c.id, c.from)
 		return nil
 	}
 	if len(c.from) == 0 && len(c.to) == 0 {
@@ -177,13 +215,23 @@ func (s *session) settle(ctx context.Context, c change) error {
 }
 
 func (s *session) done(c change, revision int64) {
+	s.hold(c.id, c.to)
+	delete(s.conflicts, c.id)
 	if len(c.to) == 0 {
-		delete(s.held, c.id)
 		s.deleted[c.id] = revision
+	} else {
+		delete(s.deleted, c.id)
+	}
+}
+
+// hold notes what hangs on the lease of a record.
+func (s *session) hold(id string, values map[string]string) {
+	if len(values) == 0 {
+		delete(s.held, id)
 		return
 	}
-	service, instance, _ := strings.Cut(c.id, "/")
-	s.held[c.id] = discovery.Record{Service: service, Instance: instance, Values: c.to}
+	service, instance, _ := strings.Cut(id, "/")
+	s.held[id] = discovery.Record{Service: service, Instance: instance, Values: values}
 }
 
 func (s *session) write(ctx context.Context, batch []change) (ok bool, revision int64, err error) {
@@ -200,9 +248,10 @@ func (s *session) write(ctx context.Context, batch []change) (ok bool, revision 
 		return false, 0, errLeaseLost
 	}
 	if err != nil {
+		s.doubt = true
 		return false, 0, fmt.Errorf("write %d records: %w", len(batch), err)
 	}
-	if res.Succeeded {
+	if res.Succeeded && len(ops) > 0 {
 		s.r.writes.Inc()
 	}
 	return res.Succeeded, res.Header.Revision, nil

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -137,7 +138,7 @@ func TTLs(ctx context.Context, c *Client, prefix string) (map[string]time.Durati
 	defer cancel()
 	res, err := c.c.Get(ctx, prefix+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list the keys below %s: %w", prefix, err)
 	}
 	leases := map[int64]time.Duration{}
 	ttls := map[string]time.Duration{}
@@ -149,9 +150,9 @@ func TTLs(ctx context.Context, c *Client, prefix string) (map[string]time.Durati
 		if !known {
 			l, err := c.c.TimeToLive(ctx, clientv3.LeaseID(kv.Lease))
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("ask for lease %x: %w", kv.Lease, err)
 			}
-			ttl = time.Duration(l.TTL) * time.Second
+			ttl = time.Duration(max(l.TTL, 0)) * time.Second // -1 when it ended meanwhile
 			leases[kv.Lease] = ttl
 		}
 		id := strings.TrimPrefix(string(kv.Key), prefix+"/")

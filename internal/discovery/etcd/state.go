@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+var errNoLease = errors.New("state file does not hold a lease")
+
 // A stateFile remembers the lease across restarts, so that a new process takes it
 // up and no key flaps. It is locked: two announcers with one lease would each
 // delete what the other wrote.
@@ -53,11 +55,11 @@ func (f *stateFile) read() (clientv3.LeaseID, error) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("state file: %w", err)
 	}
 	id, err := strconv.ParseInt(strings.TrimSpace(string(b)), 16, 64)
 	if err != nil {
-		return 0, fmt.Errorf("state file %s does not hold a lease", f.path)
+		return 0, fmt.Errorf("%w: %s", errNoLease, f.path)
 	}
 	return clientv3.LeaseID(id), nil
 }

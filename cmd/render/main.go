@@ -1,0 +1,21 @@
+// Render writes a load balancer's configuration from the records in etcd, has the
+// server check and serve it, and proves in etcd that it does. See `render --help`.
+package main
+
+import (
+	"context"
+	"os"
+
+	"rollcall/internal/cli"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.LookupEnv))
+}
+
+// run is the program less the process: arguments and environment in, exit code out.
+func run(ctx context.Context, args []string, lookup func(string) (string, bool)) int {
+	root := newCommand(lookup)
+	cli.BindEnv(root, "RENDER", lookup)
+	return cli.Execute(ctx, root, args, os.Stderr)
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"rollcall/internal/daemon"
+	"rollcall/internal/discovery/etcd"
+	"rollcall/internal/reload"
+	"rollcall/internal/renderer"
+)
+
+// onceTimeout bounds what --once and --dry-run wait for etcd.
+const onceTimeout = 30 * time.Second
+
+// serve runs until a signal ends it.
+func serve(ctx context.Context, o *options) error {
+	stop, release := daemon.Signals(ctx, o.logger)
+	defer release()
+	notifier := daemon.NewNotifier(o.logger)
+	lifecycle := daemon.NewLifecycle(o.logger, notifier)
+	readiness := daemon.NewReadiness(o.logger)
+	if err := start(stop, o, lifecycle, readiness, notifier); err != nil {
+		_ = lifecycle.Stop(stop.Now)
+		return err
+	}
+	return lifecycle.Run(stop.Graceful, stop.Now)
+}
+
+// start starts everything, forward; whatever was started is stopped in reverse.
+func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness *daemon.Readiness, notifier *daemon.Notifier) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	lifecycle.Go("watchdog", func(ctx context.Context) error {
+		err := notifier.Watchdog(ctx, func() error { return nil })
+		<-ctx.Done()
+		return err
+	})
+	if err := o.startEtcd(stop.Graceful, lifecycle); err != nil {
+		return err
+	}
+	client, err := o.open(stop.Graceful)
+	if err != nil {
+		return err
+	}
+	lifecycle.OnStop("etcd connection", time.Second, func(context.Context) error { return client.Close() })
+
+	master, err := o.startServer(lifecycle)
+	if err != nil {
+		return err
+	}
+	transaction, err := o.transaction(master)
+	if err != nil {
+		return err
+	}
+	lifecycle.OnStop("transaction", time.Second, func(context.Context) error { return transaction.Close() })
+
+	source := etcd.NewSource(client, etcd.SourceConfig{Prefix: o.prefix, Logger: o.logger, Registerer: registry})
+	acknowledger := etcd.NewAcknowledger(client, o.logger)
+	r := renderer.New(o.rendering(transaction, source, acknowledger, registry))
+	status, err := daemon.OpenStatus(stop.Graceful, o.logger, daemon.StatusConfig{
+		Addr: o.statusListen, Ready: readiness, Gatherer: registry, Report: func() any { return r.Status() },
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n   hint: --status-listen chooses another address, or none", err)
+	}
+	readiness.Add("etcd", source.Healthy)
+	readiness.Add("balancer", r.Ready)
+	readiness.Add("lifecycle", lifecycle.Check)
+	lifecycle.Go("status endpoint", status.Run)
+	lifecycle.Go("readiness", func(ctx context.Context) error { return readiness.Run(ctx, notifier.Ready) })
+	lifecycle.Go("acknowledgements", acknowledger.Run)
+	lifecycle.Go("renderer", r.Run)
+	o.logger.Info("rendering", "proxy", o.name, "output", o.output, "prefix", o.prefix, "listen", o.listen, "id", o.id, "status", status.Addr())
+	return nil
+}
+
+// startEtcd starts the embedded server, if one is wanted.
+func (o *options) startEtcd(ctx context.Context, lifecycle *daemon.Lifecycle) error {
+	if o.embedEtcd == "" {
+		return nil
+	}
+	server, err := etcd.StartServer(ctx, o.embedEtcd, o.etcd.Endpoints)
+	if err != nil {
+		return err
+	}
+	lifecycle.OnStop("embedded etcd", 10*time.Second, func(context.Context) error {
+		server.Close()
+		return nil
+	})
+	lifecycle.Go("embedded etcd", func(ctx context.Context) error {
+		select {
+		case err := <-server.Failed():
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	o.logger.Info("embedded etcd is ready", "endpoints", server.Endpoints(), "dir", o.embedEtcd)
+	return nil
+}
+
+// startServer gives the process that reads the configuration: a child of ours, or
+// the one that runs by itself.
+func (o *options) startServer(lifecycle *daemon.Lifecycle) (reload.Master, error) {
+	if err := os.MkdirAll(o.runDir, 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w\n   hint: --run-dir chooses another", err)
+	}
+	if !o.supervise {
+		return o.running(o.pidFile), nil
+	}
+	c := o.child(o.program, o.main, o.pidFile, o.balancer.Control)
+	c.Logger, c.StopTimeout = o.logger, o.stopWait
+	supervisor := reload.NewSupervisor(c)
+	// The lifecycle gives a loop ten seconds to end; the server's requests get longer.
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- supervisor.Run(ctx) }()
+	lifecycle.OnStop(o.name, o.stopWait+5*time.Second, func(context.Context) error {
+		cancel()
+		return <-done
+	})
+	return supervisor, nil
+}
+
+func (o *options) open(ctx context.Context) (*etcd.Client, error) {
+	user, password := o.etcd.Login()
+	return etcd.Open(ctx, etcd.Config{
+		Endpoints: o.etcd.Endpoints, CACert: o.etcd.CACert, Cert: o.etcd.Cert, Key: o.etcd.Key,
+		User: user, Password: password,
+	}, o.logger)
+}
+
+func (o *options) transaction(master reload.Master) (*reload.Transaction, error) {
+	driver, err := o.driver(o.program, o.main, o.balancer.Control, master)
+	if err != nil {
+		return nil, err
+	}
+	return reload.New(reload.Config{Proxy: driver, Logger: o.logger}), nil
+}
+
+func (o *options) rendering(t renderer.Applier, source renderer.Source, acks renderer.Acknowledger, reg prometheus.Registerer) renderer.Config {
+	return renderer.Config{
+		ID: o.id, Node: o.node, Prefix: o.prefix, Routing: o.routing, Balancer: o.balancer, Template: o.tmpl, Output: o.output,
+		MinWait: o.minWait, MaxWait: o.maxWait, Source: source, Applier: t, Acknowledger: acks,
+		Lookup: net.DefaultResolver.LookupNetIP, Logger: o.logger, Registerer: reg,
+	}
+}
+
+// single gives a renderer for one catalog, and that catalog.
+func single(ctx context.Context, o *options, work func(context.Context, *renderer.Renderer, *reload.Transaction, *etcd.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
+	defer cancel()
+	client, err := o.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	transaction, err := o.transaction(o.running(o.pidFile))
+	if err != nil {
+		return err
+	}
+	defer transaction.Close()
+	return work(ctx, renderer.New(o.rendering(transaction, nil, nil, prometheus.NewRegistry())), transaction, client)
+}
+
+// once puts the present catalog into service and returns.
+func once(ctx context.Context, o *options) error {
+	return single(ctx, o, func(ctx context.Context, r *renderer.Renderer, _ *reload.Transaction, client *etcd.Client) error {
+		c, err := etcd.List(ctx, client, o.prefix, o.logger)
+		if err != nil {
+			return err
+		}
+		_, err = r.Once(ctx, c)
+		return quoting(err)
+	})
+}
+
+// quoting adds what the server said to an error that it caused.
+func quoting(err error) error {
+	step, ok := errors.AsType[*reload.StepError](err)
+	if !ok || step.Output == "" {
+		return err
+	}
+	return fmt.Errorf("%w\n   %s", err, strings.ReplaceAll(strings.TrimSpace(step.Output), "\n", "\n   "))
+}
+
+// dryRun prints what would change.
+func dryRun(ctx context.Context, o *options, w io.Writer) error {
+	return single(ctx, o, func(ctx context.Context, r *renderer.Renderer, _ *reload.Transaction, client *etcd.Client) error {
+		c, err := etcd.List(ctx, client, o.prefix, o.logger)
+		if err != nil {
+			return err
+		}
+		text, err := r.Diff(ctx, c)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(w, text)
+		return err
+	})
+}

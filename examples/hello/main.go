@@ -1,0 +1,114 @@
+// Command hello is a web server to announce: small, static and quick to stop. It
+// answers with its own name and version, so that whoever sends requests through a
+// balancer sees who answered. It knows nothing of rollcall.
+//
+// The name is the container's (docker run --hostname), or NAME; the version is VERSION.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+const (
+	maxBody = 1 << 20
+	maxSlow = time.Minute
+	// grace is how long requests that are running may take after TERM.
+	grace = 10 * time.Second
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "hello:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, logs io.Writer) error {
+	flags := flag.NewFlagSet("hello", flag.ContinueOnError)
+	flags.SetOutput(logs)
+	addr := flags.String("listen", cmp.Or(getenv("LISTEN"), ":8080"), "address to listen on")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	name := getenv("NAME")
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("find a name: %w", err)
+		}
+		name = host
+	}
+	version := cmp.Or(getenv("VERSION"), "v0")
+
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", *addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", *addr, err)
+	}
+	slog.New(slog.NewTextHandler(logs, nil)).Info("serving", "listen", ln.Addr().String(), "name", name, "version", version)
+	return serve(ctx, ln, handler(name, version))
+}
+
+// serve answers until ctx ends, then lets the requests that are running come to their end.
+func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		stopped <- srv.Shutdown(bounded)
+	}()
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return <-stopped
+}
+
+// handler answers as name and version, which every answer also carries as headers.
+func handler(name, version string) http.Handler {
+	hello := func(w http.ResponseWriter) { fmt.Fprintf(w, "hello from %s, version %s\n", name, version) }
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { hello(w) })
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		d, err := time.ParseDuration(cmp.Or(r.URL.Query().Get("d"), "2s"))
+		if err != nil || d < 0 || d > maxSlow {
+			http.Error(w, "d must be a duration from 0s to 1m, as in /slow?d=2s", http.StatusBadRequest)
+			return
+		}
+		select {
+		case <-time.After(d):
+			hello(w)
+		case <-r.Context().Done(): // nobody is waiting any more
+		}
+	})
+	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(body)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Instance", name)
+		w.Header().Set("X-Version", version)
+		mux.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,167 @@
+package docker
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func TestEventsOneByOne(t *testing.T) {
+	t.Parallel()
+	later := noon.Add(time.Hour)
+	fresh := func(id, name, state string) Change {
+		return Change{Containers: []Container{{ID: id, Name: name, State: state}}}
+	}
+	for name, tc := range map[string]struct {
+		only string // the watcher's Name
+		do   func(e *fakeEngine, s *fakeStream)
+		want []Change
+		asks int // inspections it takes
+	}{
+		"a death is believed, not asked about": {
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.fail(nil, failing(500))
+				s.send("container", "die", "a", "web", later)
+				s.send("container", "destroy", "a", "web", later)
+			},
+			want: []Change{{Gone: []string{"a"}}},
+		},
+		"a removal without a death": {
+			do:   func(_ *fakeEngine, s *fakeStream) { s.send("container", "destroy", "a", "web", later) },
+			want: []Change{{Gone: []string{"a"}}},
+		},
+		"the late death of a predecessor": {
+			do: func(_ *fakeEngine, s *fakeStream) {
+				s.send("container", "die", "old", "web", later)
+				s.send("container", "destroy", "old", "web", later)
+			},
+		},
+		"a death from before the start that was listed": {
+			do: func(_ *fakeEngine, s *fakeStream) {
+				s.send("container", "die", "a", "web", noon.Add(-time.Minute))
+			},
+			want: []Change{fresh("a", "web", "running")},
+			asks: 1,
+		},
+		"a death that only seems to be from before, by a clock set back": {
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.set("a", "web", "exited", noon)
+				s.send("container", "die", "a", "web", noon.Add(-time.Minute))
+			},
+			want: []Change{{Gone: []string{"a"}}},
+			asks: 1,
+		},
+		"a start, a pause, health and so on": {
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.set("b", "api", "paused", noon)
+				for _, action := range []string{"start", "pause", "unpause", "health_status: healthy", "rename", "update"} {
+					s.send("container", action, "b", "api", later)
+				}
+			},
+			want: []Change{
+				fresh("b", "api", "paused"), fresh("b", "api", "paused"), fresh("b", "api", "paused"),
+				fresh("b", "api", "paused"), fresh("b", "api", "paused"), fresh("b", "api", "paused"),
+			},
+			asks: 6,
+		},
+		"a start that did not last": {
+			do: func(e *fakeEngine, s *fakeStream) {
+				s.send("container", "start", "gone", "api", later)
+				e.set("b", "api", "exited", noon)
+				s.send("container", "start", "b", "api", later)
+			},
+			asks: 2,
+		},
+		"somebody known turns out not to be there": {
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.remove("a")
+				s.send("container", "update", "a", "web", later)
+			},
+			want: []Change{{Gone: []string{"a"}}},
+			asks: 1,
+		},
+		"a network of somebody known": {
+			do: func(_ *fakeEngine, s *fakeStream) {
+				s.write(`{"Type":"network","Action":"connect","Actor":{"ID":"n1","Attributes":{"container":"a","name":"back"}}}` + "\n")
+			},
+			want: []Change{fresh("a", "web", "running")},
+			asks: 1,
+		},
+		"a network of somebody not started": {
+			do: func(_ *fakeEngine, s *fakeStream) {
+				s.write(`{"Type":"network","Action":"connect","Actor":{"ID":"n1","Attributes":{"container":"new"}}}` + "\n")
+				s.write(`{"Type":"network","Action":"connect"}` + "\n")
+			},
+		},
+		"an event without anything in it": {
+			do: func(_ *fakeEngine, s *fakeStream) { s.write("{}\n") },
+		},
+		"somebody else, by name": {
+			only: "web",
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.set("b", "web2", "running", noon)
+				s.send("container", "start", "b", "web2", later)
+			},
+		},
+		"renamed away": {
+			only: "web",
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.set("a", "web-old", "running", noon)
+				s.send("container", "rename", "a", "web-old", later)
+			},
+			want: []Change{{Gone: []string{"a"}}},
+			asks: 1,
+		},
+		"replaced under one name": {
+			only: "web",
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.set("b", "web", "running", later)
+				s.send("container", "start", "b", "web", later)
+				s.send("container", "die", "a", "web", later)
+			},
+			want: []Change{fresh("b", "web", "running"), {Gone: []string{"a"}}},
+			asks: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, r, s := begin(t, Config{Name: tc.only})
+			tc.do(e, s)
+			// What is asked for last is answered last: all before it has been dealt with.
+			e.fail(nil, nil)
+			e.set("end", "web", "running", noon)
+			s.send("container", "start", "end", "web", later)
+			var got []Change
+			for {
+				c := r.next(t)
+				if len(c.Containers) == 1 && c.Containers[0].ID == "end" {
+					break
+				}
+				got = append(got, c)
+			}
+			opts := []cmp.Option{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Container{}, "Started")}
+			if diff := cmp.Diff(tc.want, got, opts...); diff != "" {
+				t.Errorf("changes (-want +got):\n%s", diff)
+			}
+			if n := e.inspections() - 2; n != tc.asks { // the first list's and the last event's
+				t.Errorf("%d inspections, want %d", n, tc.asks)
+			}
+		})
+	}
+}
+
+// inspections counts the questions about single containers.
+func (e *fakeEngine) inspections() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, r := range e.requests {
+		if strings.HasPrefix(r, "/containers/") && r != "/containers/json" {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,231 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/client"
+	"golang.org/x/sync/errgroup"
+)
+
+// settling is how long a subscription must have stood before it is believed: the client
+// reports one that was refused a moment after it looked open.
+const settling = 100 * time.Millisecond
+
+// inspecting is how many containers of a list are inspected at a time.
+const inspecting = 4
+
+// A session is what happens over one connection. What it learns is kept in the
+// Watcher, because the next session has to know who died while none was there.
+type session struct {
+	w      *Watcher
+	cli    *client.Client
+	stream *stream
+	handle func(Change)
+
+	due     *time.Timer                 // fires when everything is to be listed
+	next    time.Time                   // when that will be
+	pause   *backoff.ExponentialBackOff // before the next list, while there is a doubt
+	refused bool                        // the last list failed
+}
+
+func (s *session) run(ctx context.Context) error {
+	settled := time.After(settling)
+	listed := false // the last list succeeded
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-settled:
+			settled = nil
+		case <-s.due.C:
+			again, err := s.list(ctx)
+			if again || ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if listed = err == nil; !listed {
+				s.w.health.set(err)
+			}
+		case m, ok := <-s.stream.events:
+			if !ok {
+				s.w.metrics.failed(opEvents)
+				return s.stream.err
+			}
+			s.w.metrics.events.Inc()
+			s.follow(ctx, m)
+		}
+		if listed && settled == nil && !s.stream.over() {
+			s.w.health.set(nil)
+		}
+	}
+}
+
+// list asks for everything, hands it over and sets the timer for the next time.
+//
+// A list that fails leaves the event stream open: an engine that shuts down takes no
+// more requests, but still says which containers die. Once a list succeeds after that,
+// the old stream may be a dead one, and again is set: connect anew.
+func (s *session) list(ctx context.Context) (again bool, err error) {
+	began := time.Now()
+	change, err := s.collect(ctx)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	switch {
+	case err != nil:
+		s.refused = true
+		s.w.metrics.failed(opList)
+		s.listIn(s.pause.NextBackOff())
+		return false, err
+	case len(s.w.doubtful) > 0:
+		// One container that cannot be inspected must not make the engine describe all the
+		// others without a break: at most a tenth of the time goes into it.
+		s.listIn(max(s.pause.NextBackOff(), min(9*time.Since(began), s.w.resync)))
+	default:
+		s.pause.Reset()
+		s.listIn(s.w.resync)
+	}
+	s.w.listed = true
+	s.handle(change)
+	return s.refused, nil
+}
+
+func (s *session) listIn(d time.Duration) {
+	s.next = time.Now().Add(d)
+	s.due.Reset(d)
+}
+
+// collect lists the containers that are alive and inspects them all. The list says who
+// is there, the inspections what they are: where one fails, what was known before stands.
+func (s *session) collect(ctx context.Context) (Change, error) {
+	w := s.w
+	w.metrics.lists.Inc()
+	listing, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	all, err := s.cli.ContainerList(listing, container.ListOptions{})
+	if err != nil {
+		return Change{}, fmt.Errorf("list containers: %w", err)
+	}
+	all = slices.DeleteFunc(all, func(c container.Summary) bool {
+		return w.name != "" && !slices.Contains(c.Names, "/"+w.name)
+	})
+	found := make([]Container, len(all))
+	errs := make([]error, len(all))
+	var group errgroup.Group
+	group.SetLimit(inspecting)
+	for i, c := range all {
+		group.Go(func() error {
+			found[i], errs[i] = w.inspect(ctx, s.cli, c.ID)
+			return nil
+		})
+	}
+	_ = group.Wait() // each has its own error
+	if ctx.Err() != nil {
+		return Change{}, ctx.Err()
+	}
+
+	change := Change{Listed: true}
+	before := maps.Clone(w.known)
+	clear(w.known)
+	doubtful := w.doubtful
+	w.doubtful = map[string]bool{}
+	for i, listed := range all {
+		c, err := &found[i], errs[i]
+		switch {
+		case errdefs.IsNotFound(err), err == nil && !w.wants(c):
+			continue // it died, or was renamed, a moment ago
+		case err != nil:
+			w.distrust(listed.ID, err, doubtful[listed.ID])
+			c = before[listed.ID]
+		}
+		w.known[listed.ID] = c
+		if c == nil {
+			change.Unknown = append(change.Unknown, listed.ID)
+		} else {
+			change.Containers = append(change.Containers, *c)
+		}
+	}
+	return change, nil
+}
+
+// follow does what an event asks for.
+func (s *session) follow(ctx context.Context, m events.Message) {
+	w := s.w
+	if !w.listed {
+		return // the first list is yet to come, and will know
+	}
+	id := m.Actor.ID
+	if m.Type == events.NetworkEventType {
+		id = m.Actor.Attributes["container"]
+	}
+	c, known := w.known[id]
+	switch {
+	case m.Type == events.NetworkEventType && !known:
+		// A container joins its networks before it starts, and leaves them after it died.
+	case m.Action == events.ActionDie || m.Action == events.ActionDestroy:
+		// Whoever dies is not asked: there may be nobody left to answer, and waiting costs requests.
+		// But a death from before the start that was seen is that of an earlier life.
+		if c != nil && m.TimeNano > 0 && m.TimeNano < c.Started.UnixNano() {
+			s.refresh(ctx, id)
+		} else {
+			s.gone(id)
+		}
+	case !known && w.name != "" && m.Actor.Attributes["name"] != w.name:
+		// somebody else's
+	case s.stream.over():
+		// A new list is due as soon as what is left in the stream has been searched for deaths.
+	default:
+		s.refresh(ctx, id)
+	}
+}
+
+// refresh inspects one container and hands over what it is now.
+func (s *session) refresh(ctx context.Context, id string) {
+	w := s.w
+	c, err := w.inspect(ctx, s.cli, id)
+	switch {
+	case ctx.Err() != nil:
+	case errdefs.IsNotFound(err), err == nil && !w.wants(&c):
+		s.gone(id)
+	case err != nil:
+		if !w.doubtful[id] {
+			if d := s.pause.NextBackOff(); time.Until(s.next) > d {
+				s.listIn(d)
+			}
+		}
+		w.distrust(id, err, w.doubtful[id])
+	default:
+		delete(w.doubtful, id)
+		w.known[id] = &c
+		s.handle(Change{Containers: []Container{c}})
+	}
+}
+
+func (s *session) gone(id string) {
+	delete(s.w.doubtful, id)
+	if _, known := s.w.known[id]; known {
+		delete(s.w.known, id)
+		s.handle(Change{Gone: []string{id}})
+	}
+}
+
+// wants says whether a container is one to be handed over.
+func (w *Watcher) wants(c *Container) bool {
+	return c.alive() && (w.name == "" || c.Name == w.name)
+}
+
+// distrust notes that a container could not be inspected, and says so the first time.
+func (w *Watcher) distrust(id string, err error, before bool) {
+	w.metrics.failed(opInspect)
+	w.doubtful[id] = true
+	if !before {
+		w.log.Warn("container cannot be inspected; what is known of it stays", "container", id, "err", err)
+	}
+}

@@ -1,0 +1,105 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"rollcall/internal/discovery"
+)
+
+// session is the life of one lease: it ends when the lease does.
+func (r *Registry) session(ctx context.Context, granted func()) error {
+	s, err := r.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	granted()
+	r.health.set("lease", nil)
+	// Whoever withdraws has to know of these, too: they went, and balancers may not have noticed.
+	for _, id := range r.lost {
+		s.deleted[id] = s.lease.revision
+	}
+	r.lost = nil
+	err = r.keep(ctx, s)
+	if errors.Is(err, errLeaseLost) {
+		r.lost = slices.AppendSeq(slices.Collect(maps.Keys(s.held)), maps.Keys(s.deleted))
+	}
+	return err
+}
+
+// keep makes etcd equal to what is desired, again and again, while the lease lives.
+func (r *Registry) keep(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lost := make(chan error, 1)
+	go func() { lost <- s.lease.keep(ctx, func(err error) { r.health.set("lease", err) }) }()
+
+	b := newBackoff()
+	verify := time.NewTicker(r.verify)
+	defer verify.Stop()
+	for {
+		var retry <-chan time.Time
+		if desired, ok := r.wanted(); ok {
+			err := s.reconcile(ctx, desired)
+			switch {
+			case errors.Is(err, errLeaseLost):
+				return err
+			case err != nil && ctx.Err() == nil:
+				r.health.set("records", err)
+				retry = time.After(b.NextBackOff())
+			case err == nil:
+				r.health.set("records", nil)
+				b.Reset()
+				if len(s.conflicts) > 0 {
+					retry = time.After(conflictInterval + rand.N(conflictInterval))
+				}
+			}
+			r.publish(s, err)
+		}
+		select {
+		case <-r.changed:
+		case <-retry:
+		case <-verify.C:
+			s.doubt = true
+		case err := <-lost:
+			return err
+		}
+	}
+}
+
+// wanted gives what Set was last told; ok is false before the first time.
+func (r *Registry) wanted() (desired map[string]discovery.Record, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.changed:
+	default:
+	}
+	return r.desired, r.desired != nil
+}
+
+// publish shows what a reconciliation came to, and wakes those who wait for it.
+func (r *Registry) publish(s *session, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held, r.failure = len(s.held), err
+	r.conflicts = maps.Clone(s.conflicts)
+	if r.deleted != nil {
+		maps.Copy(r.deleted, s.deleted)
+	}
+	clear(s.deleted)
+	r.records.Set(float64(len(s.held)))
+	r.conflicting.Set(float64(len(s.conflicts)))
+	// A token means that Set has been called since: what was written is not what is wanted.
+	if err == nil && len(s.conflicts) == 0 && len(r.changed) == 0 {
+		select {
+		case <-r.settled:
+		default:
+			close(r.settled)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package etcd
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"rollcall/internal/discovery"
+)
+
+// foreign writes the records of another owner, under a lease of its own.
+func foreign(t *testing.T, c *Client, prefix string, layout discovery.Layout, node, machine string) clientv3.LeaseID {
+	t.Helper()
+	l, err := c.c.Grant(testContext(t), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := discovery.Encode(prefix, layout, &discovery.Instance{
+		Service: "web", Name: "a", Host: "10.9.9.9", Port: 99, Proto: "tcp", Weight: 1, Node: node, Machine: machine,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range r.Values {
+		put(t, c, key, value, clientv3.WithLease(l.ID))
+	}
+	return l.ID
+}
+
+func TestRegistryLeavesAnotherOwnersRecordAlone(t *testing.T) {
+	t.Parallel()
+	c := open(t, shared)
+	for _, layout := range discovery.Layouts() {
+		t.Run(string(layout), func(t *testing.T) {
+			t.Parallel()
+			prefix := "/TestConflict/" + string(layout)
+			lease := foreign(t, c, prefix, layout, "core-02", "m2")
+			before := dump(t, c, prefix)
+			k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
+			a, b := record(t, prefix, layout, "a", 80, "1"), record(t, prefix, layout, "b", 81, "1")
+			k.Set(records(a, b))
+
+			owner := "core-02 (machine m2)"
+			if layout == discovery.LayoutHostPort { // which has no room for a name
+				owner = fmt.Sprintf("lease %x", lease)
+			}
+			want := map[string]string{"web/a": owner}
+			eventually(t, "conflict is named", func() bool { return cmp.Equal(k.Conflicts(), want) })
+			eventually(t, "the other record is written", func() bool { return k.Held() == 1 })
+			for key, value := range before {
+				if got := dump(t, c, prefix)[key]; got != value {
+					t.Errorf("%s was overwritten with %q", key, got)
+				}
+			}
+			if err := k.Current(); err == nil || !strings.Contains(err.Error(), "somebody else") {
+				t.Errorf("Current() = %v, want it to speak of the conflict", err)
+			}
+			if got := metric(t, k.conflicting); got != 1 {
+				t.Errorf("rollcall_announce_conflicts is %v, want 1", got)
+			}
+
+			if _, err := c.c.Revoke(testContext(t), lease); err != nil {
+				t.Fatal(err)
+			}
+			k.holds(t, c, a, b)
+			if err := k.Settled(testContext(t)); err != nil {
+				t.Errorf("Settled() = %v after the key was freed", err)
+			}
+			if len(k.Conflicts()) != 0 || k.Current() != nil || metric(t, k.conflicting) != 0 {
+				t.Errorf("after the end: Conflicts() = %v, Current() = %v", k.Conflicts(), k.Current())
+			}
+		})
+	}
+}
+
+func TestRegistryReplacesRecordsOfItsOwnMachine(t *testing.T) {
+	t.Parallel()
+	c := open(t, shared)
+	for _, layout := range []discovery.Layout{discovery.LayoutJSON, discovery.LayoutDirectory} {
+		t.Run(string(layout), func(t *testing.T) {
+			prefix := "/TestOwnMachine/" + string(layout)
+			foreign(t, c, prefix, layout, "core-01", "m1")
+			k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
+			a := record(t, prefix, layout, "a", 80, "1")
+			k.settle(t, a)
+			if diff := cmp.Diff(a.Values, dump(t, c, prefix)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Two machines without an id are not the same machine.
+func TestRegistryWithoutMachineReplacesNothing(t *testing.T) {
+	t.Parallel()
+	const prefix = "/TestNoMachine"
+	c := open(t, shared)
+	foreign(t, c, prefix, discovery.LayoutJSON, "core-02", "")
+	k := keep(t, c, RegistryConfig{Prefix: prefix})
+	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1")))
+	eventually(t, "conflict", func() bool { return len(k.Conflicts()) == 1 })
+}
+
+func TestRegistryTakesOver(t *testing.T) {
+	t.Parallel()
+	const prefix = "/TestTakeover"
+	c := open(t, shared)
+	put(t, c, prefix+"/web/a", "by hand")
+	k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1", Takeover: true})
+	a := record(t, prefix, discovery.LayoutJSON, "a", 80, "1")
+	k.settle(t, a)
+	k.holds(t, c, a)
+}
+
+// Whoever took a key over keeps it when its former owner is done with it.
+func TestRegistryDeletesOnlyWhatIsItsOwn(t *testing.T) {
+	t.Parallel()
+	const prefix = "/TestDelete"
+	c := open(t, shared)
+	k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
+	b := record(t, prefix, discovery.LayoutJSON, "b", 80, "1")
+	k.settle(t, record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), b)
+	put(t, c, prefix+"/web/a", "10.9.9.9:80")
+	k.settle(t, b)
+	want := values(records(b))
+	want[prefix+"/web/a"] = "10.9.9.9:80"
+	if diff := cmp.Diff(want, dump(t, c, prefix)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Of a directory in which somebody took one field, the others are still ours to delete.
+func TestRegistryDeletesTheRestOfADirectory(t *testing.T) {
+	t.Parallel()
+	const prefix = "/TestDeleteRest"
+	c := open(t, shared)
+	k := keep(t, c, RegistryConfig{Prefix: prefix})
+	k.settle(t, record(t, prefix, discovery.LayoutDirectory, "a", 80, "1"))
+	put(t, c, prefix+"/web/a/port", "99")
+	k.Set(records(record(t, prefix, discovery.LayoutDirectory, "a", 81, "1")))
+	eventually(t, "conflict", func() bool { return len(k.Conflicts()) == 1 })
+	k.settle(t)
+	if diff := cmp.Diff(map[string]string{prefix + "/web/a/port": "99"}, dump(t, c, prefix)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,68 @@
+package reload
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// A worker is a process that serves, or served, an older configuration.
+type worker struct {
+	Process
+	titled    bool    // its title tells whether it accepts connections
+	listeners sockets // what it listened on when it was first looked at; nil if that may not be known
+	closed    bool    // it accepts no more connections, and never will again
+}
+
+// accepting says whether the worker still takes connections.
+func (w *worker) accepting() bool {
+	switch {
+	case w.closed:
+	case !w.alive():
+		w.closed = true
+	case w.titled:
+		w.closed = closingTitle(w.title())
+	case w.listeners == nil:
+		// Its files belong to another user. What is left is what the server answers.
+		w.closed = true
+	default:
+		held, err := w.open(w.listeners)
+		w.closed = err == nil && len(held) == 0
+	}
+	return !w.closed
+}
+
+// known says that it can be told whether the worker accepts connections.
+func (w *worker) known() bool { return w.titled || w.listeners != nil }
+
+// closingTitle recognizes an nginx worker that has been told to finish. It takes
+// this title in the same breath in which it closes its listeners, before it
+// could accept again, and any user may read it.
+func closingTitle(title string) bool {
+	return strings.HasPrefix(title, "nginx: worker process is shutting down")
+}
+
+// workers waits for processes to be gone.
+type workers []Process
+
+// Wait implements Workers.
+func (ws workers) Wait(ctx context.Context) error {
+	for _, p := range ws {
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alive gives those workers that are not gone, each once.
+func alive(known []*worker) []*worker {
+	seen := map[Process]bool{}
+	return slices.DeleteFunc(known, func(w *worker) bool {
+		if seen[w.Process] || !w.alive() {
+			return true
+		}
+		seen[w.Process] = true
+		return false
+	})
+}

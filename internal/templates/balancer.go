@@ -1,0 +1,211 @@
+package templates
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Balancer is all that a balancer's configuration is made from. Every string in
+// it has been validated, and every address has been resolved: a server that looks
+// a name up at its start is one that does not start when the resolver is away.
+type Balancer struct {
+	Proxy      string // "nginx", "apache"
+	Revision   int64  // etcd's revision; a template sees a token, see Template.Render
+	Generation string // name of the rendered content; likewise
+
+	// Standalone asks for a whole main configuration, the supervised proxy's.
+	// Otherwise the result is a fragment for the server's include directory: nginx
+	// reads it inside http{}, Apache in server context.
+	Standalone bool
+
+	Listen []string // at least one, as --listen takes it: ":80", "127.0.0.1:8080", "[::1]:80"
+	IPv6   bool     // the machine has IPv6, so ":80" stands for its addresses too
+
+	// Control is where the server tells its generation: the path of a unix socket
+	// for nginx, an address such as "127.0.0.1:9403" for Apache. "" leaves it out.
+	Control string
+
+	// User and Group are whom the workers run as when root starts the server; "" when not root.
+	User, Group string
+
+	// For standalone only: absolute paths. ErrorLog may be "stderr"; RunDir exists,
+	// is the server's alone, and may be entered by User.
+	PidFile, ErrorLog, RunDir string
+
+	Modules string // Apache: directory of the modules; "" when they are all loaded already
+
+	Upstreams []Upstream    // every service that is routed to, also empty ones, sorted by name
+	Hosts     []VirtualHost // named hosts, sorted by name
+	Default   VirtualHost   // Name ""; answers every other host; without routes, 404
+}
+
+// An Upstream is a service and the servers that answer for it.
+type Upstream struct {
+	Name    string
+	Servers []Server // sorted by name; empty means 503 with Retry-After
+}
+
+// A Server is one instance of a service.
+type Server struct {
+	Name          string
+	Host          string // as announced; a name or an address
+	Port          uint16
+	Address       string // what Host resolved to, with the port: "10.0.0.5:80", "[2001:db8::5]:80"
+	Weight        int    // 0–256; 0 means no new requests
+	Version, Node string
+}
+
+// A VirtualHost is a host name and where its requests go.
+type VirtualHost struct {
+	Name   string
+	Routes []Route // longest path first
+}
+
+// A Route sends the requests below a path to an upstream. Path "" is everything,
+// "/shop" is /shop and what is below /shop/, but not /shopping. The server behind
+// sees the path as the client wrote it.
+type Route struct{ Path, Upstream string }
+
+// A Site is a set of host names that are routed alike. The default site has none.
+type Site struct {
+	Names  []string
+	Routes []Route
+}
+
+// Upstream finds an upstream by name. A route to one that is not there would be
+// refused by the server, or answered by a resolver, so it is an error.
+func (b Balancer) Upstream(name string) (Upstream, error) {
+	i, ok := slices.BinarySearchFunc(b.Upstreams, name, func(u Upstream, name string) int { return cmp.Compare(u.Name, name) })
+	if !ok {
+		return Upstream{}, fmt.Errorf("route to upstream %q, which is not declared", name)
+	}
+	return b.Upstreams[i], nil
+}
+
+// Sites gives the default site, then the named hosts in the order of their first
+// name. Hosts that are routed alike are one site: Apache keeps the members of a
+// balancer once for each of its virtual hosts. A name with an empty label is left
+// out: both servers refuse a request for it, and nginx the whole configuration.
+func (b Balancer) Sites() []Site {
+	sites := make([]Site, 1, len(b.Hosts)+1)
+	sites[0].Routes = b.Default.Routes
+	seen := map[string]int{}
+	for _, h := range b.Hosts {
+		if strings.Contains(h.Name, "..") {
+			continue
+		}
+		var key strings.Builder
+		for _, r := range h.Routes {
+			key.WriteString(r.Path + " " + r.Upstream + "\n") // neither holds a blank
+		}
+		i, ok := seen[key.String()]
+		if !ok {
+			i = len(sites)
+			seen[key.String()] = i
+			sites = append(sites, Site{Routes: h.Routes})
+		}
+		sites[i].Names = append(sites[i].Names, h.Name)
+	}
+	return sites
+}
+
+// Upstreams names the upstreams that the site sends requests to, sorted.
+func (s Site) Upstreams() []string {
+	names := make([]string, 0, len(s.Routes))
+	for _, r := range s.Routes {
+		names = append(names, r.Upstream)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Rooted says whether a route takes every path that no other one takes.
+func (s Site) Rooted() bool {
+	return slices.ContainsFunc(s.Routes, func(r Route) bool { return r.Path == "" })
+}
+
+// Active counts the servers that may get new requests.
+func (u Upstream) Active() int {
+	n := 0
+	for _, s := range u.Servers {
+		if s.Weight > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Summary says how many servers there are, and what follows if none may be asked.
+func (u Upstream) Summary() string {
+	switch n := len(u.Servers); {
+	case n == 0:
+		return "no server; 503"
+	case u.Active() == 0:
+		return fmt.Sprintf("%d of weight 0, no other server; 503", n)
+	case n == 1:
+		return "1 server"
+	default:
+		return fmt.Sprintf("%d servers", n)
+	}
+}
+
+// ZoneKB is the size, in KiB, of the memory in which nginx's workers share what they
+// know about the upstream's servers. 1.22 needs about 0.9 KiB for one with an IPv6
+// address, and refuses the whole configuration when there is not enough.
+func (u Upstream) ZoneKB() int { return (32 + 2*len(u.Servers) + 63) / 64 * 64 }
+
+// MaxWeight gives the largest weight of the upstream's servers.
+func (u Upstream) MaxWeight() int {
+	most := 0
+	for _, s := range u.Servers {
+		most = max(most, s.Weight)
+	}
+	return most
+}
+
+// LoadFactor gives a server's weight on Apache's scale, 1 to 100 with two decimals.
+// Where maxWeight, the largest weight of its upstream, is above 100, all shrink in proportion.
+func (s Server) LoadFactor(maxWeight int) string {
+	hundredths := max(100, s.Weight*10000/max(100, maxWeight))
+	if hundredths%100 == 0 {
+		return strconv.Itoa(hundredths / 100)
+	}
+	return fmt.Sprintf("%d.%02d", hundredths/100, hundredths%100)
+}
+
+// BalancerName gives the name under which Apache knows the upstream. Apache names
+// the memory of a balancer after it, with every character but letters and digits
+// made an underscore, and does not start when two are the same; and older versions
+// allow 63 characters with the scheme. So a name that is long, or has anything but
+// '-' between letters and digits, is told apart by a hash and a prefix that no plain name has.
+func (u Upstream) BalancerName() string {
+	if len(u.Name) <= 32 && !strings.ContainsAny(u.Name, "._") {
+		return "rollcall-" + u.Name
+	}
+	sum := sha256.Sum256([]byte(u.Name))
+	return "rollcallx-" + u.Name[:min(len(u.Name), 24)] + "-" + hex.EncodeToString(sum[:8])
+}
+
+// Label describes a server in a comment. It never ends in a backslash, which in
+// Apache's files would draw the next line into the comment.
+func (s Server) Label() string {
+	var about []string
+	if host, ok := strings.CutSuffix(s.Address, ":"+strconv.Itoa(int(s.Port))); !ok || strings.Trim(host, "[]") != s.Host {
+		about = append(about, "host "+s.Host)
+	}
+	if s.Version != "" {
+		about = append(about, "version "+s.Version)
+	}
+	if s.Node != "" {
+		about = append(about, "node "+s.Node)
+	}
+	if len(about) == 0 {
+		return s.Name
+	}
+	return s.Name + " (" + strings.Join(about, ", ") + ")"
+}

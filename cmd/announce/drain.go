@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -120,11 +121,11 @@ func newWait(c *connection) *cobra.Command {
   announce wait website/core-01-web1 --gone      # until nothing is sent to it any more`,
 		Args: cobra.ExactArgs(1),
 		PreRunE: func(cmd *cobra.Command, args []string) error {
-			service, instance := split(args[0])
-			if instance == "" {
-				instance = "any"
+			id := args[0]
+			if !strings.Contains(id, "/") {
+				id += "/any"
 			}
-			return c.prepare(cmd, service+"/"+instance, timeout)
+			return c.prepare(cmd, id, timeout)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := within(cmd, timeout)

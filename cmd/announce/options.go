@@ -44,6 +44,7 @@ func (o *options) addFlags(cmd *cobra.Command) {
 	fs.StringVar(&o.network, "network", "", "the Docker `NETWORK` whose address is announced; implies --internal")
 	fs.StringVar(&o.version, "service-version", "", "`TEXT` that is told as the version with each record (default: the label rollcall.version)")
 	fs.IntVar(&o.weight, "weight", -1, "`SHARE` of the traffic, 0 to 256 (default: the label rollcall.weight, else 100)")
+	fs.Lookup("weight").DefValue = "0" // -1 means "not said", which the help need not show
 	fs.StringArrayVar(&o.meta, "meta", nil, "`KEY=VALUE` to be told with each record (repeatable)")
 	fs.StringVar(&o.layout, "layout", string(discovery.LayoutJSON), "`LAYOUT` in which records are written: json, hostport or directory")
 	fs.DurationVar(&o.ttl, "ttl", 15*time.Second, "`DURATION` for which records outlive a machine that is lost")

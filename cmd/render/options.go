@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,28 +51,28 @@ type options struct {
 func (o *options) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	o.etcd.AddFlags(fs)
-	fs.StringVar(&o.prefix, "prefix", discovery.DefaultPrefix, "key below which the records are")
-	fs.StringSliceVar(&o.services, "service", nil, "route to this service; repeatable (default: all). A single one takes every request")
-	fs.StringArrayVar(&o.routes, "route", nil, "`HOST/PATH=SERVICE`: lead requests to a service; repeatable. HOST may be * and PATH left out")
-	fs.StringSliceVar(&o.listen, "listen", []string{":80"}, "address to serve at, as :80 or 127.0.0.1:8080; repeatable")
+	fs.StringVar(&o.prefix, "prefix", discovery.DefaultPrefix, "`KEY` below which the records are")
+	fs.StringSliceVar(&o.services, "service", nil, "route to this `SERVICE`; repeatable (default: all). A single one takes every request")
+	fs.StringArrayVar(&o.routes, "route", nil, "where a service is reached, as `HOST/PATH=SERVICE`; repeatable. HOST may be * and /PATH left out")
+	fs.StringSliceVar(&o.listen, "listen", []string{":80"}, "`ADDRESS` to serve at, as :80 or 127.0.0.1:8080; repeatable")
 	fs.StringVar(&o.outputFlag, "output", "", "the configuration `FILE` (default: "+o.output+", or RUN-DIR/"+o.name+".conf with --supervise)")
 	fs.StringVar(&o.config, "config", "", "the server's main configuration `FILE`, which includes the output (default: "+o.main+", or the output with --supervise)")
-	fs.StringVar(&o.template, "template", "", "`FILE` with a template to use instead of the built-in one")
+	fs.StringVar(&o.template, "template", "", "template `FILE` to use instead of the built-in one")
 	fs.BoolVar(&o.once, "once", false, "write, check and load the configuration once, then exit: 0 if it is in place, 1 if not")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print the difference to what is on disk, and change nothing")
 	fs.BoolVar(&o.supervise, "supervise", false, "run the server as a child: the load-balancer container")
 	fs.StringVar(&o.embedEtcd, "embed-etcd", "", "run an etcd server inside this process, with its data in `DIR`, at --endpoints")
-	fs.DurationVar(&o.minWait, "min-wait", 20*time.Millisecond, "least time between two configurations; a lone change never waits")
-	fs.DurationVar(&o.maxWait, "max-wait", time.Second, "what that time grows to while changes keep coming")
-	fs.DurationVar(&o.stopWait, "stop-timeout", 30*time.Second, "how long a supervised server may take to finish its requests at the end")
-	fs.StringVar(&o.id, "id", "", "this renderer's name in etcd (default: from the node, the proxy and the output)")
-	fs.StringVar(&o.runDir, "run-dir", "", "directory of pid file, control socket and temporary files (default: $RUNTIME_DIRECTORY, else /run/rollcall/"+o.name+")")
-	fs.StringVar(&o.runAs, "run-as", "", "user of the supervised server's workers, when root starts it (default: www-data, else nobody)")
-	fs.StringVar(&o.pidFlag, "pid-file", "", "where the server writes its process id (default: "+o.pidFile+")")
-	fs.StringVar(&o.controlFlag, "control", "", "where the server tells render which configuration it serves (default: "+o.control("RUN-DIR")+")")
-	fs.StringVar(&o.statusListen, "status-listen", "127.0.0.1:9402", "address of /healthz, /readyz, /metrics and /status; empty for none")
-	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	fs.StringVar(&o.logFormat, "log-format", "auto", "text, json or auto")
+	fs.DurationVar(&o.minWait, "min-wait", 20*time.Millisecond, "least `TIME` between two configurations; a lone change never waits")
+	fs.DurationVar(&o.maxWait, "max-wait", time.Second, "`TIME` that --min-wait grows to while changes keep coming")
+	fs.DurationVar(&o.stopWait, "stop-timeout", 30*time.Second, "`TIME` that a supervised server may take to finish its requests at the end")
+	fs.StringVar(&o.id, "id", "", "this renderer's `NAME` in etcd (default: from the node, the proxy and the output)")
+	fs.StringVar(&o.runDir, "run-dir", "", "directory `DIR` of pid file, control socket and temporary files (default: $RUNTIME_DIRECTORY, else /run/rollcall/"+o.name+")")
+	fs.StringVar(&o.runAs, "run-as", "", "`USER` of the supervised server's workers, when root starts it (default: www-data, else nobody)")
+	fs.StringVar(&o.pidFlag, "pid-file", "", "`FILE` where the server writes its process id (default: "+o.pidFile+", or RUN-DIR/"+o.name+".pid with --supervise)")
+	fs.StringVar(&o.controlFlag, "control", "", "`"+map[bool]string{true: "ADDRESS", false: "SOCKET"}[o.address]+"` where the server tells render which configuration it serves (default: "+o.control("RUN-DIR")+")")
+	fs.StringVar(&o.statusListen, "status-listen", "127.0.0.1:9402", "`ADDRESS` of /healthz, /readyz, /metrics and /status; empty for none")
+	fs.StringVar(&o.logLevel, "log-level", "info", "`LEVEL`: debug, info, warn or error")
+	fs.StringVar(&o.logFormat, "log-format", "auto", "`FORMAT`: text, json or auto")
 }
 
 // validate says everything that is wrong with the flags at once.
@@ -90,16 +88,17 @@ func (o *options) validate(cmd *cobra.Command) error {
 		m.Add("--service", "for example website", discovery.ValidateName(s))
 	}
 	o.routing.Services = o.services
-	for _, r := range o.routes {
-		route, err := renderer.ParseRoute(r)
-		m.Add("--route", "for example www.example.com/shop=shop, or *=website", err)
-		o.routing.Routes = append(o.routing.Routes, route)
-	}
-	for _, l := range o.listen {
-		m.Add("--listen", "for example :80, 127.0.0.1:8080 or [::1]:80", checkListen(l))
+	o.checkRoutes(&m)
+	o.checkListens(&m)
+	if o.statusListen != "" {
+		_, _, err := net.SplitHostPort(o.statusListen)
+		m.Add("--status-listen", "for example 127.0.0.1:9402", err)
 	}
 	if o.minWait <= 0 || o.maxWait < o.minWait {
 		m.Addf("--min-wait, --max-wait", "20ms and 1s are good values", "%s and %s: the first must be positive and no longer than the second", o.minWait, o.maxWait)
+	}
+	if o.stopWait < 0 {
+		m.Addf("--stop-timeout", "30s is a good value", "%s is negative", o.stopWait)
 	}
 	if o.supervise && (o.once || o.dryRun) {
 		m.Addf("--supervise", "leave one of both out", "there is nothing to supervise with --once or --dry-run")
@@ -117,7 +116,8 @@ func (o *options) validate(cmd *cobra.Command) error {
 // resolve fills in what was not said.
 func (o *options) resolve(m *cli.Mistakes) {
 	var err error
-	if o.program, err = reload.FindProgram(o.programs...); err != nil {
+	// Only what is to be checked or run needs the server: a dry run does neither.
+	if o.program, err = reload.FindProgram(o.programs...); err != nil && !o.dryRun {
 		m.Add("", "install it: apt-get install "+map[string]string{"nginx": "nginx", "apache": "apache2"}[o.name], err)
 	}
 	if o.runDir == "" {
@@ -143,7 +143,7 @@ func (o *options) resolve(m *cli.Mistakes) {
 	o.main = absolute(o.main)
 	control := o.control(o.runDir)
 	override(&control, o.controlFlag)
-	m.Add("--control", "it is asked by render alone", o.checkControl(control))
+	m.Add("--control", o.controlHint, o.checkControl(control))
 	hostname, err := os.Hostname()
 	m.Add("", "", err)
 	o.node, _, _ = strings.Cut(strings.ToLower(hostname), ".")
@@ -155,7 +155,7 @@ func (o *options) resolve(m *cli.Mistakes) {
 		Proxy: o.name, Standalone: o.main == o.output, Listen: o.listen, IPv6: hasIPv6(), Control: control,
 		PidFile: o.pidFile, ErrorLog: "stderr", RunDir: o.runDir, Modules: o.modules(),
 	}
-	if o.balancer.User, o.balancer.Group, err = o.workers(); err != nil {
+	if o.balancer.User, o.balancer.Group, err = o.workers(); err != nil && (o.balancer.Standalone || o.runAs != "") {
 		m.Add("--run-as", "an existing user, for example www-data", err)
 	}
 	o.readTemplate(m)
@@ -201,7 +201,8 @@ func (o *options) workers() (name, group string, err error) {
 }
 
 func (o *options) defaultRunDir() string {
-	if dir, ok := o.lookup("RUNTIME_DIRECTORY"); ok && dir != "" {
+	if list, ok := o.lookup("RUNTIME_DIRECTORY"); ok && list != "" {
+		dir, _, _ := strings.Cut(list, ":") // systemd lists all that a unit has
 		return dir
 	}
 	if dir, ok := o.lookup("XDG_RUNTIME_DIR"); ok && dir != "" && os.Getuid() != 0 {
@@ -210,34 +211,9 @@ func (o *options) defaultRunDir() string {
 	return "/run/rollcall/" + o.name
 }
 
-// checkListen accepts ":80", "127.0.0.1:80" and "[::1]:80".
-func checkListen(s string) error {
-	if port, ok := strings.CutPrefix(s, ":"); ok {
-		_, err := discovery.ParsePort(port)
-		return err
-	}
-	host, _, err := discovery.SplitHostPort(s)
-	if err != nil {
-		return err
-	}
-	if _, err := netip.ParseAddr(host); err != nil {
-		return fmt.Errorf("%q is not an IP address", host)
-	}
-	return nil
-}
-
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
 	}
 	return path
-}
-
-// hasIPv6 says whether the machine can listen on IPv6 at all.
-func hasIPv6() bool {
-	addrs, err := net.InterfaceAddrs()
-	return err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool {
-		p, err := netip.ParsePrefix(a.String())
-		return err == nil && p.Addr().Is6()
-	})
 }

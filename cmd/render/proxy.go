@@ -19,6 +19,7 @@ type proxy struct {
 	programs    []string
 	control     func(runDir string) string // the default of --control
 	address     bool                       // --control is an address, not a path
+	controlHint string
 
 	driver  func(program, main, control string, m reload.Master) (reload.Proxy, error)
 	child   func(program, main, pidFile, control string) reload.SupervisorConfig
@@ -30,7 +31,7 @@ func nginx() proxy {
 		name: "nginx", title: "nginx",
 		output: "/etc/nginx/conf.d/rollcall.conf", main: "/etc/nginx/nginx.conf", pidFile: "/run/nginx.pid",
 		programs: []string{"nginx"},
-		control:  func(runDir string) string { return runDir + "/control.sock" },
+		control:  func(runDir string) string { return runDir + "/control.sock" }, controlHint: "for example /run/rollcall/nginx/control.sock",
 		driver: func(program, main, control string, m reload.Master) (reload.Proxy, error) {
 			return reload.NewNginx(reload.NginxConfig{Main: main, Control: control, Program: program, Master: m})
 		},
@@ -45,7 +46,7 @@ func apache() proxy {
 		output: "/etc/apache2/conf-enabled/rollcall.conf", main: "/etc/apache2/apache2.conf", pidFile: "/run/apache2/apache2.pid",
 		programs: []string{"apache2", "httpd"},
 		control:  func(string) string { return "127.0.0.1:9403" },
-		address:  true,
+		address:  true, controlHint: "for example 127.0.0.1:9403",
 		driver: func(program, main, control string, m reload.Master) (reload.Proxy, error) {
 			return reload.NewApache(reload.ApacheConfig{Main: main, Control: control, Program: program, Master: m})
 		},
@@ -56,11 +57,17 @@ func apache() proxy {
 	}
 }
 
+// maxSocket is what fits into Linux's struct sockaddr_un with its closing zero.
+const maxSocket = 107
+
 // checkControl says what is wrong with a --control of this proxy.
 func (p proxy) checkControl(control string) error {
 	if !p.address {
 		if control == "" || control[0] != '/' {
 			return fmt.Errorf("%q is not an absolute path", control)
+		}
+		if len(control) > maxSocket {
+			return fmt.Errorf("%q is longer than the %d bytes that a unix socket's path may have", control, maxSocket)
 		}
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"rollcall/internal/daemon"
+	"rollcall/internal/discovery"
 	"rollcall/internal/discovery/etcd"
 	"rollcall/internal/reload"
 	"rollcall/internal/renderer"
@@ -112,8 +113,8 @@ func (o *options) startEtcd(ctx context.Context, lifecycle *daemon.Lifecycle) er
 // startServer gives the process that reads the configuration: a child of ours, or
 // the one that runs by itself.
 func (o *options) startServer(lifecycle *daemon.Lifecycle) (reload.Master, error) {
-	if err := os.MkdirAll(o.runDir, 0o755); err != nil {
-		return nil, fmt.Errorf("run directory: %w\n   hint: --run-dir chooses another", err)
+	if err := o.makeRunDir(); err != nil {
+		return nil, err
 	}
 	if !o.supervise {
 		return o.running(o.pidFile), nil
@@ -130,6 +131,13 @@ func (o *options) startServer(lifecycle *daemon.Lifecycle) (reload.Master, error
 		return <-done
 	})
 	return supervisor, nil
+}
+
+func (o *options) makeRunDir() error {
+	if err := os.MkdirAll(o.runDir, 0o755); err != nil {
+		return fmt.Errorf("run directory: %w\n   hint: --run-dir chooses another", err)
+	}
+	return nil
 }
 
 func (o *options) open(ctx context.Context) (*etcd.Client, error) {
@@ -156,33 +164,39 @@ func (o *options) rendering(t renderer.Applier, source renderer.Source, acks ren
 	}
 }
 
-// single gives a renderer for one catalog, and that catalog.
-func single(ctx context.Context, o *options, work func(context.Context, *renderer.Renderer, *reload.Transaction, *etcd.Client) error) error {
+// catalog reads the present catalog, and gives up when etcd does not answer.
+func (o *options) catalog(ctx context.Context) (*discovery.Catalog, error) {
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
 	client, err := o.open(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer client.Close()
+	c, err := etcd.List(ctx, client, o.prefix, o.logger)
+	if err != nil {
+		return nil, fmt.Errorf("%w\n   hint: is etcd at %s? --endpoints says where", err, strings.Join(o.etcd.Endpoints, ","))
+	}
+	return c, nil
+}
+
+// once puts the present catalog into service and returns.
+func once(ctx context.Context, o *options) error {
+	c, err := o.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	// The server's own check opens the control socket.
+	if err := o.makeRunDir(); err != nil {
+		return err
+	}
 	transaction, err := o.transaction(o.running(o.pidFile))
 	if err != nil {
 		return err
 	}
 	defer transaction.Close()
-	return work(ctx, renderer.New(o.rendering(transaction, nil, nil, prometheus.NewRegistry())), transaction, client)
-}
-
-// once puts the present catalog into service and returns.
-func once(ctx context.Context, o *options) error {
-	return single(ctx, o, func(ctx context.Context, r *renderer.Renderer, _ *reload.Transaction, client *etcd.Client) error {
-		c, err := etcd.List(ctx, client, o.prefix, o.logger)
-		if err != nil {
-			return err
-		}
-		_, err = r.Once(ctx, c)
-		return quoting(err)
-	})
+	_, err = renderer.New(o.rendering(transaction, nil, nil, prometheus.NewRegistry())).Once(ctx, c)
+	return quoting(err)
 }
 
 // quoting adds what the server said to an error that it caused.
@@ -196,16 +210,14 @@ func quoting(err error) error {
 
 // dryRun prints what would change.
 func dryRun(ctx context.Context, o *options, w io.Writer) error {
-	return single(ctx, o, func(ctx context.Context, r *renderer.Renderer, _ *reload.Transaction, client *etcd.Client) error {
-		c, err := etcd.List(ctx, client, o.prefix, o.logger)
-		if err != nil {
-			return err
-		}
-		text, err := r.Diff(ctx, c)
-		if err != nil {
-			return err
-		}
-		_, err = io.WriteString(w, text)
+	c, err := o.catalog(ctx)
+	if err != nil {
 		return err
-	})
+	}
+	text, err := renderer.New(o.rendering(nil, nil, nil, prometheus.NewRegistry())).Diff(ctx, c)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, text)
+	return err
 }

@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -18,15 +22,15 @@ import (
 const statusTimeout = 5 * time.Second
 
 func newStatus() *cobra.Command {
-	var listen, output string
+	var listen, format string
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what a running render serves, and what keeps it from serving more",
 		Args:  cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
 			var m cli.Mistakes
-			if output != "table" && output != "json" {
-				m.Addf("--output", "say table or json", "%q is neither table nor json", output)
+			if format != "table" && format != "json" {
+				m.Addf("--format", "say table or json", "%q is neither table nor json", format)
 			}
 			return m.Err()
 		},
@@ -35,7 +39,7 @@ func newStatus() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w\n   hint: is render running? --status-listen says where it listens", err)
 			}
-			if output == "json" {
+			if format == "json" {
 				_, err := cmd.OutOrStdout().Write(body)
 				return err
 			}
@@ -43,11 +47,12 @@ func newStatus() *cobra.Command {
 			if err := json.Unmarshal(body, &s); err != nil {
 				return fmt.Errorf("answer of %s: %w", listen, err)
 			}
-			return show(cmd.OutOrStdout(), s)
+			return show(cmd.OutOrStdout(), s, time.Now())
 		},
 	}
-	cmd.Flags().StringVar(&listen, "status-listen", "127.0.0.1:9402", "address at which render listens")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&listen, "status-listen", "127.0.0.1:9402", "`ADDRESS` at which render listens")
+	// Not --output: $RENDER_OUTPUT is the file of a configuration.
+	cmd.Flags().StringVarP(&format, "format", "o", "table", "`FORMAT`: table or json")
 	return cmd
 }
 
@@ -69,11 +74,11 @@ func ask(ctx context.Context, addr string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(res.Body, 64<<20))
 }
 
-func show(w io.Writer, s renderer.Status) error {
+func show(w io.Writer, s renderer.Status, now time.Time) error {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	last := ""
 	if !s.LastReload.IsZero() {
-		last = cli.Age(time.Since(s.LastReload)) + " ago"
+		last = cli.Age(now.Sub(s.LastReload)) + " ago"
 	}
 	err := cli.Table(w, []string{"proxy", "output", "desired", "running", "revision", "drained", "services", "instances", "reloads", "last reload"}, [][]string{{
 		s.Proxy, s.Output, s.Desired.Generation, s.Running.Generation, number(s.Running.Revision), number(s.Drained),
@@ -83,20 +88,47 @@ func show(w io.Writer, s renderer.Status) error {
 		return err
 	}
 	if s.Error != "" {
-		fmt.Fprintf(w, "\nnot served since %s: %s\n", cli.Age(time.Since(s.ErrorSince)), s.Error)
-	}
-	if len(s.Refused) > 0 {
-		var rows [][]string
-		for _, r := range s.Refused {
-			rows = append(rows, []string{r.Key, r.Reason})
-		}
-		fmt.Fprintln(w)
-		if err := cli.Table(w, []string{"refused", "reason"}, rows); err != nil {
+		if _, err := fmt.Fprintf(w, "\nnot served for %s: %s\n", cli.Age(now.Sub(s.ErrorSince)), printable(s.Error)); err != nil {
 			return err
 		}
 	}
-	for host, reason := range s.Unresolved {
-		fmt.Fprintf(w, "\nhost %s: %s\n", host, reason)
+	var refused, skipped, unresolved [][]string
+	for _, r := range s.Refused {
+		refused = append(refused, []string{r.Key, r.Reason})
+	}
+	for _, id := range s.Skipped {
+		skipped = append(skipped, []string{id})
+	}
+	for _, host := range slices.Sorted(maps.Keys(s.Unresolved)) {
+		unresolved = append(unresolved, []string{host, s.Unresolved[host]})
+	}
+	for _, table := range []struct {
+		header []string
+		rows   [][]string
+	}{
+		{[]string{"refused", "reason"}, refused},
+		{[]string{"not routed to"}, skipped},
+		{[]string{"host", "reason"}, unresolved},
+	} {
+		if len(table.rows) == 0 {
+			continue
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+		if err := cli.Table(w, table.header, table.rows); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// printable keeps a server's words, which may quote anything, from the terminal's control.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }

@@ -90,9 +90,8 @@ func (s *Supervisor) adopt() (*child, error) {
 		defer close(c.gone)
 		_ = p.wait(context.Background())
 	}()
-	// Its output still goes into the dead render's pipe. A pipe without a reader
-	// would not only lose the lines: a server that opens /dev/stderr again when it
-	// reloads would wait there for one.
+	// Its output still goes into the dead render's pipe, where it would be lost. The
+	// kernel gives out another reading end of it, pipes being files in /proc.
 	if r, err := os.OpenFile(procPath(p.Pid, "fd/2"), os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
 		if info, err := r.Stat(); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
 			s.listen(r)

@@ -181,6 +181,10 @@ func TestKilledRenderLeavesItsServerToTheNext(t *testing.T) {
 			t.Errorf("another server was started: %v, before %v", now, before)
 		}
 
+		if f.kind == "apache" { // nginx says nothing about a reload
+			eventually(t, "it is heard", func() bool { return strings.Contains(s.Words(), "graceful restart") })
+		}
+
 		if err := before.signal(unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}

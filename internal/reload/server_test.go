@@ -145,10 +145,13 @@ func TestDrainedWhenSlowRequestsAreAnswered(t *testing.T) {
 
 func TestNoOldWorkerAcceptsOnceApplied(t *testing.T) {
 	forEachKind(t, func(t *testing.T, f *fixture) {
-		tx, _ := f.transaction()
+		tx, s := f.transaction()
 		f.apply(tx, "g0")
-		for _, generation := range []string{"g1", "g2", "g3", "g4", "g5"} {
+		master, _ := s.Process()
+		for _, generation := range []string{"g1", "g2", "g3"} {
+			before := processes(func(p stat) bool { return p.ppid == master.Pid })
 			f.apply(tx, generation)
+			stillListening(t, before)
 			for range 20 {
 				if got, err := get(t.Context(), "http://"+f.listen+"/"); err != nil || got != generation {
 					t.Fatalf("after %s was applied: %q, %v", generation, got, err)
@@ -156,6 +159,20 @@ func TestNoOldWorkerAcceptsOnceApplied(t *testing.T) {
 			}
 		}
 	})
+}
+
+// stillListening finds fault with processes that accept connections.
+func stillListening(t *testing.T, ps []Process) {
+	t.Helper()
+	if len(ps) == 0 {
+		t.Fatal("there were no workers")
+	}
+	among := listening(os.Getpid())
+	for _, p := range ps {
+		if open, err := p.open(among); err == nil && len(open) > 0 {
+			t.Errorf("worker %d still listens", p.Pid)
+		}
+	}
 }
 
 func TestDiskIsRightButTheServerServesSomethingElse(t *testing.T) {
@@ -186,12 +203,7 @@ func TestKilledMasterIsReplaced(t *testing.T) {
 		}
 		eventually(t, "another master", func() bool { p, ok := s.Process(); return ok && p != first })
 		eventually(t, "it serves", func() bool { got, _ := get(t.Context(), "http://"+f.listen+"/"); return got == "g1" })
-		held := listening(os.Getpid())
-		for _, p := range workers {
-			if open, err := p.open(held); err == nil && len(open) > 0 {
-				t.Errorf("orphan %d still listens", p.Pid)
-			}
-		}
+		stillListening(t, workers)
 		out := f.apply(tx, "g2")
 		f.serves("g2")
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

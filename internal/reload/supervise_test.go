@@ -83,6 +83,23 @@ func TestServerRunsWhileItHasAConfiguration(t *testing.T) {
 	}
 }
 
+func TestSignalWaitsForAServerThatIsNotReadyForIt(t *testing.T) {
+	s, config, _ := script(t, `echo young; sleep 0.2; `+obedient)
+	write(t, config, "")
+	if err := s.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	young, _ := s.Process()
+	// The signal would kill a process that has no handler for it yet.
+	if err := s.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has heard the signal", func() bool { return strings.Contains(s.Words(), "reloaded") })
+	if now, _ := s.Process(); now != young {
+		t.Errorf("it was killed and replaced: %v, then %v", young, now)
+	}
+}
+
 func TestServerThatDiesYoungIsStartedMoreAndMoreSlowly(t *testing.T) {
 	dir := t.TempDir()
 	starts := filepath.Join(dir, "starts")

@@ -15,10 +15,12 @@ const (
 	// maxDraining bounds the revisions that are waited for at once.
 	maxDraining = 64
 	// maxSkipped and maxError bound, in bytes, what an acknowledgement tells: readers
-	// refuse one above 64 KiB, and would wait for its renderer no longer. The log and
-	// the status tell everything.
+	// refuse one above 64 KiB, and would wait for its renderer no longer. The status
+	// tells everything.
 	maxSkipped = 32 << 10
 	maxError   = 1 << 10
+	// maxNamed bounds how many instances one line of the log names.
+	maxNamed = 20
 )
 
 // A moment is a revision in one of the histories that etcd has had.
@@ -46,7 +48,7 @@ func (r *Renderer) served(c *discovery.Catalog, generation string, skipped []str
 		}
 	}
 	if len(news) > 0 {
-		r.cfg.Logger.Warn("instances are in the catalog but cannot be routed to", "instances", news, "skipped", len(skipped))
+		r.cfg.Logger.Warn("instances are in the catalog but cannot be routed to", "instances", news[:min(len(news), maxNamed)], "new", len(news), "skipped", len(skipped))
 	}
 	r.status.served(c, generation, o, time.Now())
 	r.status.Drained, r.status.Skipped = r.ack.Drained, slices.Sorted(slices.Values(skipped))

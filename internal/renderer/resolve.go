@@ -97,9 +97,11 @@ func (r *resolver) run(ctx context.Context) error {
 	running, finished := 0, make(chan struct{})
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
-		fresh, again := r.due(time.Now())
-		queue = slices.Concat(fresh, queue, again)
+	for look := true; ; {
+		if look {
+			fresh, again := r.due(time.Now())
+			queue = slices.Concat(fresh, queue, again)
+		}
 		for running < resolveAtOnce && len(queue) > 0 {
 			host := queue[0]
 			queue = queue[1:]
@@ -109,23 +111,20 @@ func (r *resolver) run(ctx context.Context) error {
 				finished <- struct{}{}
 			}()
 		}
-		// One that ends makes room for the next, which may need no look at all names.
-		for wait := true; wait; {
-			select {
-			case <-ctx.Done():
-				for ; running > 0; running-- {
-					<-finished
-				}
-				r.release(queue)
-				return ctx.Err()
-			case <-finished:
-				running--
-				wait = len(queue) == 0
-			case <-tick.C:
-				wait = false
-			case <-r.wake:
-				wait = false
+		look = false
+		select {
+		case <-ctx.Done():
+			for ; running > 0; running-- {
+				<-finished
 			}
+			r.release(queue)
+			return ctx.Err()
+		case <-finished:
+			running--
+		case <-tick.C:
+			look = true
+		case <-r.wake:
+			look = true
 		}
 	}
 }

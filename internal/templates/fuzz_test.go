@@ -16,7 +16,7 @@ import (
 // what was declared.
 func FuzzRender(f *testing.F) {
 	f.Add("web", "core-01-web1", "10.0.0.5", uint16(32768), "52c7248a14", "core-01", "/shop", "www.example.com", 100)
-	f.Add("a_b", "core-01:web1:80:udp", "2001:db8::5", uint16(1), `};"{{`, `ends in a backslash \`, "", "", 256)
+	f.Add("a_b", "core-01:web1:80:udp", "2001:db8::5", uint16(1), `};"{{`, `back\slash`, "", "", 256)
 	f.Add("a.b", "1", "db.internal", uint16(80), `# {`, `"`, "/~a", "xn--e1afmkfd", 0)
 	f.Fuzz(func(t *testing.T, service, name, host string, port uint16, version, node, path, vhost string, weight int) {
 		record := map[string]any{"host": host, "port": port, "version": version, "node": node, "path": path, "weight": weight}

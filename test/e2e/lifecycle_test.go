@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -157,16 +159,21 @@ func endpointOf(t *testing.T, etcd, service string) string {
 	return ""
 }
 
-// established counts this machine's TCP connections to an endpoint.
+// established counts this machine's TCP connections to an IPv4 endpoint, from
+// /proc/net/tcp: address and port in hexadecimal, the address in host order.
 func established(endpoint string) (int, error) {
-	if endpoint == "" {
-		return 0, errors.New("not announced")
-	}
-	out, err := command("ss", "-Htn", "state", "established", "dst", endpoint)
+	to, err := netip.ParseAddrPort(endpoint)
 	if err != nil {
 		return 0, err
 	}
-	return len(strings.Fields(out)), nil
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return 0, err
+	}
+	ip := to.Addr().As4()
+	slices.Reverse(ip[:])
+	want := fmt.Sprintf(" %X:%04X 01 ", ip[:], to.Port())
+	return strings.Count(string(table), want), nil
 }
 
 // Drain takes an instance out and leaves it running, resume puts it back, also

@@ -80,12 +80,13 @@ type Change struct {
 	// inspected and never were before. What is kept of them stays as it is; they are
 	// asked about again soon.
 	Unknown []string
-	// Gone holds the ids of containers that died or were removed, renamed or replaced.
+	// Gone holds the ids of containers that died, or no longer have the name that is watched.
 	Gone []string
 }
 
 // Config says what to watch. The engine is found as the docker command finds it: DOCKER_HOST,
 // DOCKER_TLS_VERIFY, DOCKER_CERT_PATH and DOCKER_API_VERSION from the environment.
+// Logger and Registerer are required.
 type Config struct {
 	Name       string        // only the container of exactly this name, which need not exist yet; "" for all
 	Resync     time.Duration // time between two lists while nothing is in doubt; DefaultResync if 0

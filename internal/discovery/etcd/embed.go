@@ -7,12 +7,15 @@ import (
 	"os"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // A Server is an etcd server inside this process: a cluster of one, for one
 // machine, for trying things out and for tests.
 type Server struct {
-	e *embed.Etcd
+	e     *embed.Etcd
+	level zap.AtomicLevel // of what it writes to standard error
 }
 
 // StartServer starts a server that keeps its data in dir and listens for clients
@@ -30,7 +33,6 @@ func serverConfig(dir string, clients []string) (*embed.Config, error) {
 	cfg := embed.NewConfig()
 	cfg.Dir = dir
 	cfg.Name = "rollcall"
-	cfg.Logger, cfg.LogLevel, cfg.LogOutputs = "zap", "error", []string{"stderr"}
 	cfg.ListenClientUrls = nil
 	for _, c := range clients {
 		u, err := url.Parse(c)
@@ -52,18 +54,21 @@ func startServer(ctx context.Context, cfg *embed.Config) (*Server, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	}
-	e, err := embed.StartEtcd(cfg)
-	if err != nil {
+	s := &Server{level: zap.NewAtomicLevelAt(zap.ErrorLevel)}
+	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), s.level)))
+	var err error
+	if s.e, err = embed.StartEtcd(cfg); err != nil {
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	}
 	select {
-	case <-e.Server.ReadyNotify():
-		return &Server{e: e}, nil
-	case err := <-e.Err():
-		e.Close()
+	case <-s.e.Server.ReadyNotify():
+		return s, nil
+	case err := <-s.e.Err():
+		s.Close()
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	case <-ctx.Done():
-		e.Close()
+		s.Close()
 		return nil, fmt.Errorf("embedded etcd: %w", ctx.Err())
 	}
 }
@@ -81,4 +86,8 @@ func (s *Server) Endpoints() []string {
 func (s *Server) Failed() <-chan error { return s.e.Err() }
 
 // Close stops the server; its data stays.
-func (s *Server) Close() { s.e.Close() }
+func (s *Server) Close() {
+	// Every listener that is closed would be reported as one that broke.
+	s.level.SetLevel(zap.FatalLevel)
+	s.e.Close()
+}

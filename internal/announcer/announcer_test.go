@@ -1,0 +1,327 @@
+package announcer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"rollcall/internal/discovery"
+	"rollcall/internal/discovery/docker"
+)
+
+// fakeRegistry remembers what it was told, as "service/instance" → endpoint.
+type fakeRegistry struct {
+	told []map[string]string
+}
+
+func (r *fakeRegistry) Set(records map[string]discovery.Record) {
+	told := map[string]string{}
+	for id, record := range records {
+		for key, value := range record.Values {
+			i, err := discovery.DecodeRecord(record.Service, record.Instance, []byte(value))
+			if err != nil || key != "/services/"+id {
+				told[id] = key + " is not a record"
+				continue
+			}
+			told[id] = i.Endpoint()
+		}
+	}
+	r.told = append(r.told, told)
+}
+
+func (*fakeRegistry) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+type fakeContainers struct {
+	run func(context.Context, func(docker.Change)) error
+}
+
+func (f fakeContainers) Run(ctx context.Context, handle func(docker.Change)) error {
+	return f.run(ctx, handle)
+}
+
+type fakeDrains struct {
+	run func(context.Context, func(map[string]bool)) error
+}
+
+func (f fakeDrains) Run(ctx context.Context, handle func(map[string]bool)) error {
+	return f.run(ctx, handle)
+}
+
+// fixture is an announcer that is told things by the test itself.
+type fixture struct {
+	*Announcer
+	registry *fakeRegistry
+	log      *bytes.Buffer
+}
+
+func newFixture(t *testing.T, r Rules) *fixture {
+	t.Helper()
+	f := &fixture{registry: &fakeRegistry{}, log: &bytes.Buffer{}}
+	f.Announcer = New(Config{
+		Rules: r, Prefix: "/services", Layout: discovery.LayoutJSON, Registry: f.registry, Registerer: prometheus.NewRegistry(),
+		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})),
+	})
+	return f
+}
+
+// know tells the announcer which instances are drained.
+func (f *fixture) know(drained map[string]bool) { f.drain(drained) }
+
+// last gives what the registry was told last.
+func (f *fixture) last(t *testing.T) map[string]string {
+	t.Helper()
+	if len(f.registry.told) == 0 {
+		t.Fatal("the registry was told nothing")
+	}
+	return f.registry.told[len(f.registry.told)-1]
+}
+
+func (f *fixture) want(t *testing.T, what string, want map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, f.last(t)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// web is a container with its id, name, port and start, seconds after noon.
+func web(id, name, port string, started int) docker.Container {
+	return container(ports(published(80, "tcp", "0.0.0.0:"+port)), func(c *docker.Container) {
+		c.ID, c.Name, c.Started = id, name, noon.Add(time.Duration(started)*time.Second)
+	})
+}
+
+func listed(c ...docker.Container) docker.Change  { return docker.Change{Listed: true, Containers: c} }
+func changed(c ...docker.Container) docker.Change { return docker.Change{Containers: c} }
+func gone(ids ...string) docker.Change            { return docker.Change{Gone: ids} }
+
+const (
+	web1 = "nginx/core-01-web1"
+	web2 = "nginx/core-01-web2"
+)
+
+func TestNothingIsToldBeforeAllIsKnown(t *testing.T) {
+	steps := map[string]func(*fixture){
+		"list":   func(f *fixture) { f.observe(listed(web("a", "web1", "1", 0))) },
+		"drains": func(f *fixture) { f.know(map[string]bool{}) },
+	}
+	for first, step := range steps {
+		t.Run(first+" first", func(t *testing.T) {
+			f := newFixture(t, rules())
+			f.observe(changed(web("b", "web2", "2", 0))) // an event is no list
+			if err := f.Ready(); err == nil || err.Error() != "docker has not listed its containers yet" {
+				t.Errorf("ready: %v", err)
+			}
+			step(f)
+			if len(f.registry.told) > 0 {
+				t.Errorf("told %v with the %s alone", f.registry.told, first)
+			}
+			if f.Ready() == nil {
+				t.Errorf("ready with the %s alone", first)
+			}
+			for other, step := range steps {
+				if other != first {
+					step(f)
+				}
+			}
+			f.want(t, "in the end", map[string]string{web1: "10.0.0.5:1"})
+			if err := f.Ready(); err != nil {
+				t.Errorf("ready: %v", err)
+			}
+		})
+	}
+}
+
+func TestReadyNamesTheDrains(t *testing.T) {
+	f := newFixture(t, rules())
+	f.observe(listed())
+	if err := f.Ready(); err == nil || err.Error() != "etcd has not told which instances are drained yet" {
+		t.Errorf("ready: %v", err)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	f := newFixture(t, rules())
+	f.know(nil)
+	one, two := web("a", "web1", "1", 0), web("b", "web2", "2", 0)
+	both := map[string]string{web1: "10.0.0.5:1", web2: "10.0.0.5:2"}
+	f.observe(listed(one, two))
+	f.want(t, "list", both)
+	f.observe(docker.Change{Listed: true, Containers: []docker.Container{one}, Unknown: []string{"b"}})
+	f.want(t, "list with one that cannot be inspected", both)
+	f.observe(docker.Change{Listed: true, Unknown: []string{"c"}, Containers: []docker.Container{two}})
+	f.want(t, "list without one", map[string]string{web2: "10.0.0.5:2"})
+	f.observe(changed(one))
+	f.want(t, "one more", both)
+	f.observe(changed(web("a", "web1", "9", 5)))
+	f.want(t, "restarted with another port", map[string]string{web1: "10.0.0.5:9", web2: "10.0.0.5:2"})
+	paused := two
+	paused.State = "paused"
+	f.observe(changed(paused))
+	f.want(t, "paused", map[string]string{web1: "10.0.0.5:9"})
+	f.observe(gone("a", "never-seen"))
+	f.want(t, "gone", map[string]string{})
+	f.observe(listed())
+	if n := testutil.ToFloat64(f.containers); n != 0 {
+		t.Errorf("%v containers, want 0", n)
+	}
+}
+
+func TestReplacedUnderOneName(t *testing.T) {
+	f := newFixture(t, rules())
+	f.know(nil)
+	f.observe(listed(web("old", "web1", "1", 0)))
+	f.observe(changed(web("new", "web1", "2", 9)))
+	f.want(t, "both are there", map[string]string{web1: "10.0.0.5:2"})
+	f.observe(gone("old"))
+	f.want(t, "the old one's end comes late", map[string]string{web1: "10.0.0.5:2"})
+	f.observe(docker.Change{Gone: []string{"new"}, Containers: []docker.Container{web("newer", "web1", "3", 12)}})
+	f.want(t, "replaced in one change", map[string]string{web1: "10.0.0.5:3"})
+}
+
+func TestTwoClaimants(t *testing.T) {
+	claims := func(id, name, port string, started int) docker.Container {
+		c := web(id, name, port, started)
+		c.Labels = map[string]string{"rollcall.instance": "i"}
+		return c
+	}
+	older, newer := claims("z", "older", "1", 0), claims("a", "newer", "2", 1)
+	for _, order := range [][]docker.Container{{older, newer}, {newer, older}} {
+		f := newFixture(t, rules())
+		f.know(nil)
+		f.observe(listed(order...))
+		f.want(t, "two claimants", map[string]string{"nginx/i": "10.0.0.5:2"})
+		want := `level=WARN msg="not announced" container="older nginx/i" reason="container newer, started later, has the same instance"` + "\n"
+		if diff := cmp.Diff(want, f.log.String()); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+		if n := testutil.ToFloat64(f.rejected); n != 1 {
+			t.Errorf("%v rejected, want 1", n)
+		}
+		f.observe(gone("a"))
+		f.want(t, "one is gone", map[string]string{"nginx/i": "10.0.0.5:1"})
+		if n := testutil.ToFloat64(f.rejected); n != 0 {
+			t.Errorf("%v rejected, want 0", n)
+		}
+	}
+}
+
+func TestTwoPortsWithOneInstance(t *testing.T) {
+	f := newFixture(t, rules())
+	f.know(nil)
+	c := container(ports(published(80, "tcp", "0.0.0.0:1"), published(81, "tcp", "0.0.0.0:2")),
+		label("rollcall.80.service", "s", "rollcall.81.service", "s", "rollcall.80.instance", "i", "rollcall.81.instance", "i"))
+	f.observe(listed(c))
+	if len(f.last(t)) != 1 || !strings.Contains(f.log.String(), `container="web1 s/i" reason="two of its ports have the same instance"`) {
+		t.Errorf("told %v, log %s", f.last(t), f.log)
+	}
+}
+
+func TestDrains(t *testing.T) {
+	f := newFixture(t, rules())
+	f.know(map[string]bool{web2: true, "other/x": true})
+	f.observe(listed(web("a", "web1", "1", 0), web("b", "web2", "2", 0)))
+	f.want(t, "drained before", map[string]string{web1: "10.0.0.5:1"})
+	f.know(map[string]bool{web1: true})
+	f.want(t, "one resumed, one drained", map[string]string{web2: "10.0.0.5:2"})
+	f.observe(changed(web("a", "web1", "3", 9)))
+	f.want(t, "restarted while drained", map[string]string{web2: "10.0.0.5:2"})
+	f.know(map[string]bool{})
+	f.want(t, "all resumed", map[string]string{web1: "10.0.0.5:3", web2: "10.0.0.5:2"})
+	if f.log.Len() > 0 {
+		t.Errorf("log: %s", f.log)
+	}
+}
+
+func TestReasonsAreSaidOncePerChange(t *testing.T) {
+	f := newFixture(t, rules())
+	f.know(nil)
+	said := func(what string, want ...string) {
+		t.Helper()
+		var got []string
+		for line := range strings.Lines(f.log.String()) {
+			_, reason, _ := strings.Cut(strings.TrimSpace(line), "reason=")
+			got = append(got, strings.Trim(reason, `"`))
+		}
+		f.log.Reset()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	bad := func(network string) docker.Container { return container(label("rollcall.network", network)) }
+	const a, b = `container has no address on network \"a\"; it is on: bridge`, `container has no address on network \"b\"; it is on: bridge`
+	f.observe(listed(bad("a")))
+	said("at first", a)
+	f.observe(listed(bad("a"), web("x", "web2", "2", 0)))
+	f.observe(changed(bad("a")))
+	f.know(map[string]bool{web2: true})
+	said("again")
+	f.observe(changed(bad("b")))
+	said("another reason", b)
+	f.observe(changed(container()))
+	said("put right")
+	f.observe(changed(bad("b")))
+	said("wrong again", b)
+	silent := container(ports())
+	f.observe(changed(silent))
+	said("nothing that anybody asked for")
+}
+
+func TestDecisionsAreSorted(t *testing.T) {
+	f := newFixture(t, rules())
+	two := web("b", "b", "2", 0)
+	two.Ports = []docker.Port{published(90, "tcp", "0.0.0.0:2"), published(80, "tcp", "0.0.0.0:1")}
+	f.observe(listed(two, web("z", "a", "3", 0)))
+	var got []string
+	for _, d := range f.Decisions() {
+		got = append(got, d.Container+" "+d.Port)
+	}
+	if want := []string{"a 80/tcp", "b 80/tcp", "b 90/tcp"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestRunFollowsBoth(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	f := newFixture(t, rules())
+	done := make(chan struct{}, 2)
+	f.cfg.Containers = fakeContainers{func(ctx context.Context, handle func(docker.Change)) error {
+		handle(listed(web("a", "web1", "1", 0)))
+		done <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	f.cfg.Drains = fakeDrains{func(ctx context.Context, handle func(map[string]bool)) error {
+		handle(map[string]bool{})
+		done <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	result := make(chan error, 1)
+	go func() { result <- f.Run(ctx) }()
+	<-done
+	<-done
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("run: %v", err)
+	}
+	f.want(t, "while it ran", map[string]string{web1: "10.0.0.5:1"})
+	if got := slices.Collect(maps.Keys(f.last(t))); len(got) != 1 {
+		t.Errorf("an end of Run withdrew records: %v", got)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 
@@ -136,11 +138,31 @@ func drainedRow(service, instance string, d discovery.Drain) listed {
 	return r
 }
 
+// escaped keeps JSON, which may hold all but the oldest control characters as they
+// are, away from a terminal's control. Outside its strings there is only ASCII.
+func escaped(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) || r == '\n' {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
+}
+
+// print shows the rows as a table for people or as JSON for scripts.
 func print(w io.Writer, output string, rows []listed) error {
 	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
+		b, err := json.MarshalIndent(rows, "", "  ")
+		if err != nil {
+			return fmt.Errorf("print JSON: %w", err)
+		}
+		_, err = fmt.Fprintln(w, escaped(string(b)))
+		return err
 	}
 	var cells [][]string
 	for _, r := range rows {

@@ -4,12 +4,23 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"rollcall/internal/cli"
+	"rollcall/internal/reload"
 )
 
 func main() {
+	// The first process of a container inherits every orphan in it; render itself
+	// runs as its child then.
+	if reload.IsInit() {
+		code, err := reload.RunAsInit(os.Args, os.Environ())
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "render:", err)
+		}
+		os.Exit(code)
+	}
 	os.Exit(run(context.Background(), os.Args[1:], os.LookupEnv))
 }
 

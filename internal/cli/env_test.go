@@ -26,27 +26,54 @@ func TestEnv(t *testing.T) {
 		change     func(*want)
 	}{
 		{"nothing", "", nil, func(*want) {}},
-		{"variables", "", map[string]string{"RENDER_LISTEN": ":81", "RENDER_MIN_WAIT": "1s", "RENDER_ONCE": "true"},
-			func(w *want) { w.Listen, w.MinWait, w.Once = ":81", time.Second, true }},
-		{"flag beats variable", "--listen :82 --once=false --service c", map[string]string{"RENDER_LISTEN": ":81", "RENDER_ONCE": "true", "RENDER_SERVICE": "a,b"},
-			func(w *want) { w.Listen, w.Services = ":82", []string{"c"} }},
-		{"flag beats a bad variable", "--min-wait 2s", map[string]string{"RENDER_MIN_WAIT": "soon"},
-			func(w *want) { w.MinWait = 2 * time.Second }},
+		{
+			"variables", "",
+			map[string]string{"RENDER_LISTEN": ":81", "RENDER_MIN_WAIT": "1s", "RENDER_ONCE": "true"},
+			func(w *want) { w.Listen, w.MinWait, w.Once = ":81", time.Second, true },
+		},
+		{
+			"flag beats variable", "--listen :82 --once=false --service c",
+			map[string]string{"RENDER_LISTEN": ":81", "RENDER_ONCE": "true", "RENDER_SERVICE": "a,b"},
+			func(w *want) { w.Listen, w.Services = ":82", []string{"c"} },
+		},
+		{
+			"flag beats a bad variable", "--min-wait 2s",
+			map[string]string{"RENDER_MIN_WAIT": "soon"},
+			func(w *want) { w.MinWait = 2 * time.Second },
+		},
 		{"empty is not set", "", map[string]string{"RENDER_LISTEN": "", "RENDER_ONCE": " ", "RENDER_SERVICE": "\t"}, func(*want) {}},
-		{"lists", "", map[string]string{"RENDER_SERVICE": "a, b\tc\n,d", "RENDER_LABEL": "x=1 y=2,z=3"},
+		{
+			"lists", "",
+			map[string]string{"RENDER_SERVICE": "a, b\tc\n,d", "RENDER_LABEL": "x=1 y=2,z=3"},
 			func(w *want) {
 				w.Services, w.Labels = []string{"a", "b", "c", "d"}, map[string]string{"x": "1", "y": "2", "z": "3"}
-			}},
-		{"lists whose values hold commas", "", map[string]string{"RENDER_SET": "a=1,2 b=3"},
-			func(w *want) { w.Sets = []string{"a=1,2", "b=3"} }},
-		{"etcdctl's variables", "", map[string]string{"ETCDCTL_ENDPOINTS": "http://a:1,http://b:2", "ETCDCTL_USER": "root:x"},
-			func(w *want) { w.Endpoints, w.User = []string{"http://a:1", "http://b:2"}, "root:x" }},
-		{"own beats etcdctl's", "", map[string]string{"ETCDCTL_ENDPOINTS": "http://a:1", "RENDER_ENDPOINTS": "http://c:3"},
-			func(w *want) { w.Endpoints = []string{"http://c:3"} }},
-		{"an empty own gives way to etcdctl's", "", map[string]string{"ETCDCTL_ENDPOINTS": "http://a:1", "RENDER_ENDPOINTS": ""},
-			func(w *want) { w.Endpoints = []string{"http://a:1"} }},
-		{"flag beats both", "--endpoints http://d:4", map[string]string{"ETCDCTL_ENDPOINTS": "http://a:1", "RENDER_ENDPOINTS": "http://c:3"},
-			func(w *want) { w.Endpoints = []string{"http://d:4"} }},
+			},
+		},
+		{
+			"lists whose values hold commas", "",
+			map[string]string{"RENDER_SET": "a=1,2 b=3"},
+			func(w *want) { w.Sets = []string{"a=1,2", "b=3"} },
+		},
+		{
+			"etcdctl's variables", "",
+			map[string]string{"ETCDCTL_ENDPOINTS": "http://a:1,http://b:2", "ETCDCTL_USER": "root:x"},
+			func(w *want) { w.Endpoints, w.User = []string{"http://a:1", "http://b:2"}, "root:x" },
+		},
+		{
+			"own beats etcdctl's", "",
+			map[string]string{"ETCDCTL_ENDPOINTS": "http://a:1", "RENDER_ENDPOINTS": "http://c:3"},
+			func(w *want) { w.Endpoints = []string{"http://c:3"} },
+		},
+		{
+			"an empty own gives way to etcdctl's", "",
+			map[string]string{"ETCDCTL_ENDPOINTS": "http://a:1", "RENDER_ENDPOINTS": ""},
+			func(w *want) { w.Endpoints = []string{"http://a:1"} },
+		},
+		{
+			"flag beats both", "--endpoints http://d:4",
+			map[string]string{"ETCDCTL_ENDPOINTS": "http://a:1", "RENDER_ENDPOINTS": "http://c:3"},
+			func(w *want) { w.Endpoints = []string{"http://d:4"} },
+		},
 		{"not for help", "", map[string]string{"RENDER_HELP": "true"}, func(*want) {}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -37,8 +37,10 @@ func TestUsage(t *testing.T) {
 		{"nginx", map[string]string{"RENDER_LABEL": "a=b,x"}, "render nginx: RENDER_LABEL: x must be formatted as key=value\n" + see},
 
 		// Everything at once, each once, and nothing that follows from reading the line twice.
-		{"nginx --service a --min-wait 5 --servce x --service b --listen 80 -x --retries many --max-loss",
-			map[string]string{"RENDER_ONCE": "maybe", "ETCDCTL_USER": "root"}, `render nginx: 8 mistakes:
+		{
+			"nginx --service a --min-wait 5 --servce x --service b --listen 80 -x --retries many --max-loss",
+			map[string]string{"RENDER_ONCE": "maybe", "ETCDCTL_USER": "root"},
+			`render nginx: 8 mistakes:
   --servce: unknown flag
      hint: did you mean --service?
   -x: unknown flag
@@ -52,7 +54,8 @@ func TestUsage(t *testing.T) {
      hint: set ETCDCTL_PASSWORD in the environment
   --listen: "80" is not an address
      hint: write ":80" or "127.0.0.1:80"
-` + see},
+` + see,
+		},
 		{"nginx --nope --service a --service a", nil, "render nginx: 2 mistakes:\n  --nope: unknown flag\n  --service: a is given twice\n" + see},
 		{"nginx --nope --nope", nil, "render nginx: --nope: unknown flag\n" + see},
 		// Arguments that only look like flags are not.
@@ -126,8 +129,15 @@ func TestDistance(t *testing.T) {
 		a, b string
 		want int
 	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"listen", "listen", 0}, {"lsiten", "listen", 2},
-		{"servce", "service", 1}, {"services", "service", 1}, {"kitten", "sitting", 3}, {"abc", "xyz", 3},
+		{"", "", 0},
+		{"", "abc", 3},
+		{"abc", "", 3},
+		{"listen", "listen", 0},
+		{"lsiten", "listen", 2},
+		{"servce", "service", 1},
+		{"services", "service", 1},
+		{"kitten", "sitting", 3},
+		{"abc", "xyz", 3},
 	} {
 		if got := distance(tc.a, tc.b); got != tc.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", tc.a, tc.b, got, tc.want)

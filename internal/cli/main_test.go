@@ -19,14 +19,14 @@ type call struct {
 	stdout string
 	ran    string // which command ran, with what
 
-	listen, password string
-	minWait          time.Duration
-	maxLoss          uint16
-	retries          int
-	once             bool
-	services, sets   []string
-	labels           map[string]string
-	etcd             Etcd
+	listen         string
+	minWait        time.Duration
+	maxLoss        uint16
+	retries        int
+	once           bool
+	services, sets []string
+	labels         map[string]string
+	etcd           Etcd
 }
 
 // run builds the program and calls it. An environment variable's absence and emptiness are both "".

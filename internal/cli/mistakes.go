@@ -53,11 +53,11 @@ func (m *Mistakes) Join(err error) {
 	if err == nil {
 		return
 	}
-	// Itself first: what it holds may be a collection, but belongs to one place.
+	// Itself first, and only itself: what it holds may be a collection, but belongs to one place.
 	var one *Mistake
 	var several *multierror.Error
 	joined, isJoined := err.(interface{ Unwrap() []error })
-	switch own, isOwn := err.(*Mistake); {
+	switch own, isOwn := err.(*Mistake); { //nolint:errorlint // only itself, see above
 	case isOwn:
 		m.add(own)
 	case isJoined:

@@ -59,9 +59,19 @@ func TestAge(t *testing.T) {
 		d    time.Duration
 		want string
 	}{
-		{-time.Minute, "0s"}, {0, "0s"}, {999 * time.Millisecond, "0s"}, {5 * time.Second, "5s"}, {119 * time.Second, "119s"},
-		{2 * time.Minute, "2m"}, {3*time.Minute + 59*time.Second, "3m"}, {2*time.Hour - 1, "119m"},
-		{2 * time.Hour, "2h"}, {2*day - 1, "47h"}, {2 * day, "2d"}, {4*day + time.Hour, "4d"}, {800 * day, "800d"},
+		{-time.Minute, "0s"},
+		{0, "0s"},
+		{999 * time.Millisecond, "0s"},
+		{5 * time.Second, "5s"},
+		{119 * time.Second, "119s"},
+		{2 * time.Minute, "2m"},
+		{3*time.Minute + 59*time.Second, "3m"},
+		{2*time.Hour - 1, "119m"},
+		{2 * time.Hour, "2h"},
+		{2*day - 1, "47h"},
+		{2 * day, "2d"},
+		{4*day + time.Hour, "4d"},
+		{800 * day, "800d"},
 	} {
 		if got := Age(tc.d); got != tc.want {
 			t.Errorf("Age(%s) = %s, want %s", tc.d, got, tc.want)

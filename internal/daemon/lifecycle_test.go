@@ -156,20 +156,30 @@ func TestLifecycleBounds(t *testing.T) {
 		want  string
 		took  time.Duration
 	}{
-		{"polite", 0, func(b *bench, _ chan struct{}) { b.OnStop("drain", 30*time.Second, polite) },
-			"stop drain: waiting for renderers: context deadline exceeded", 30 * time.Second},
-		{"deaf", 0, func(b *bench, until chan struct{}) { b.OnStop("drain", 30*time.Second, deaf(until)) },
-			"stop drain: not done within 30s", 31 * time.Second},
-		{"deaf loop", 0, func(b *bench, until chan struct{}) { b.Go("watch", deaf(until)) },
-			"stop watch: not done within 10s", 11 * time.Second},
+		{
+			"polite", 0, func(b *bench, _ chan struct{}) { b.OnStop("drain", 30*time.Second, polite) },
+			"stop drain: waiting for renderers: context deadline exceeded", 30 * time.Second,
+		},
+		{
+			"deaf", 0, func(b *bench, until chan struct{}) { b.OnStop("drain", 30*time.Second, deaf(until)) },
+			"stop drain: not done within 30s", 31 * time.Second,
+		},
+		{
+			"deaf loop", 0, func(b *bench, until chan struct{}) { b.Go("watch", deaf(until)) },
+			"stop watch: not done within 10s", 11 * time.Second,
+		},
 		{"each its own", 0, func(b *bench, until chan struct{}) {
 			b.OnStop("etcd", 5*time.Second, deaf(until))
 			b.OnStop("drain", 30*time.Second, polite)
 		}, "2 errors:\n  stop drain: waiting for renderers: context deadline exceeded\n  stop etcd: not done within 5s", 36 * time.Second},
-		{"polite, in a hurry", 3 * time.Second, func(b *bench, _ chan struct{}) { b.OnStop("drain", 30*time.Second, polite) },
-			"stop drain: waiting for renderers: context canceled", 3 * time.Second},
-		{"deaf, in a hurry", 3 * time.Second, func(b *bench, until chan struct{}) { b.OnStop("drain", 30*time.Second, deaf(until)) },
-			"stop drain: abandoned", 4 * time.Second},
+		{
+			"polite, in a hurry", 3 * time.Second, func(b *bench, _ chan struct{}) { b.OnStop("drain", 30*time.Second, polite) },
+			"stop drain: waiting for renderers: context canceled", 3 * time.Second,
+		},
+		{
+			"deaf, in a hurry", 3 * time.Second, func(b *bench, until chan struct{}) { b.OnStop("drain", 30*time.Second, deaf(until)) },
+			"stop drain: abandoned", 4 * time.Second,
+		},
 		{"the rest, in a hurry", 3 * time.Second, func(b *bench, _ chan struct{}) {
 			b.loop("status", nil)
 			b.OnStop("etcd", 5*time.Second, polite)

@@ -62,21 +62,38 @@ func TestReadinessRun(t *testing.T) {
 			told   []string
 			lines  []string
 		}{
-			{"start", func() {}, 0,
-				[]string{"etcd: connection refused"}, []string{`level=INFO msg="not ready yet" reasons="etcd: connection refused"`}},
+			{
+				"start", func() {}, 0,
+				[]string{"etcd: connection refused"},
+				[]string{`level=INFO msg="not ready yet" reasons="etcd: connection refused"`},
+			},
 			{"same for a minute", func() {}, time.Minute, nil, nil},
-			{"other words, same condition", func() { etcd.set(errors.New("no leader")) }, lookStarting,
-				[]string{"etcd: no leader"}, nil},
-			{"ready", func() { etcd.set(nil) }, lookStarting,
-				[]string{""}, []string{`level=INFO msg=ready`}},
+			{
+				"other words, same condition", func() { etcd.set(errors.New("no leader")) }, lookStarting,
+				[]string{"etcd: no leader"},
+				nil,
+			},
+			{
+				"ready", func() { etcd.set(nil) }, lookStarting,
+				[]string{""},
+				[]string{`level=INFO msg=ready`},
+			},
 			{"still ready", func() {}, time.Minute, nil, nil},
-			{"lost", func() { docker.set(errDown) }, lookRunning,
-				[]string{"docker: connection refused"}, []string{`level=WARN msg="not ready" reasons="docker: connection refused"`}},
-			{"both lost", func() { etcd.set(errDown) }, lookRunning,
+			{
+				"lost", func() { docker.set(errDown) }, lookRunning,
+				[]string{"docker: connection refused"},
+				[]string{`level=WARN msg="not ready" reasons="docker: connection refused"`},
+			},
+			{
+				"both lost", func() { etcd.set(errDown) }, lookRunning,
 				[]string{"etcd: connection refused; docker: connection refused"},
-				[]string{`level=WARN msg="not ready" reasons="etcd: connection refused; docker: connection refused"`}},
-			{"ready again", func() { etcd.set(nil); docker.set(nil) }, lookRunning,
-				[]string{""}, []string{`level=INFO msg=ready`}},
+				[]string{`level=WARN msg="not ready" reasons="etcd: connection refused; docker: connection refused"`},
+			},
+			{
+				"ready again", func() { etcd.set(nil); docker.set(nil) }, lookRunning,
+				[]string{""},
+				[]string{`level=INFO msg=ready`},
+			},
 		} {
 			before := len(j.lines())
 			step.change()

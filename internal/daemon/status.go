@@ -116,7 +116,7 @@ func (s *Status) Run(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("finish requests to %s: %w", s.Addr(), err), s.server.Close())
 	}
-	<-served
+	<-served //nolint:errcheck // it says only that the server was closed
 	return err
 }
 

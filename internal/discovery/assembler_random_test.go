@@ -3,7 +3,7 @@ package discovery
 import (
 	"fmt"
 	"maps"
-	"math/rand"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
@@ -86,11 +86,11 @@ var (
 	}
 )
 
-func pick[T any](r *rand.Rand, of []T) T { return of[r.Intn(len(of))] }
+func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
 func randomKey(r *rand.Rand) string {
 	key := "/services/" + pick(r, randomServices) + "/" + pick(r, randomNames) + pick(r, randomFields)
-	if r.Intn(50) == 0 {
+	if r.IntN(50) == 0 {
 		key = pick(r, []string{"/services/web", "/services2/web/a", "/services/", "x"})
 	}
 	return key
@@ -101,17 +101,17 @@ func randomKey(r *rand.Rand) string {
 func TestAssemblerIncremental(t *testing.T) {
 	for seed := range int64(20) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			r := rand.New(rand.NewSource(seed))
+			r := rand.New(rand.NewPCG(uint64(seed), 0))
 			h := newHistory()
 			type picture struct{ given, copied *Catalog }
 			var pictures []picture
 			most := 0
 			for range 200 {
-				for range r.Intn(8) {
+				for range r.IntN(8) {
 					switch keys := slices.Sorted(maps.Keys(h.keys)); {
-					case len(keys) > 0 && r.Intn(5) == 0:
+					case len(keys) > 0 && r.IntN(5) == 0:
 						h.delete(pick(r, keys))
-					case r.Intn(20) == 0:
+					case r.IntN(20) == 0:
 						h.delete(randomKey(r)) // perhaps never there
 					default:
 						h.put(randomKey(r), pick(r, randomValues))
@@ -158,7 +158,7 @@ func TestAssemblerForgets(t *testing.T) {
 		id := fmt.Sprintf("/services/s%d/i%d", n%7, n)
 		keys := []string{id, id + "/host", id + "/port", id + "/x/y", fmt.Sprint("/services/", n)}
 		for _, key := range keys {
-			h.put(key, pick(rand.New(rand.NewSource(int64(n))), randomValues))
+			h.put(key, pick(rand.New(rand.NewPCG(uint64(n), 1)), randomValues))
 		}
 		if n%3 == 0 {
 			h.check(t)

@@ -53,19 +53,31 @@ func TestAssembler(t *testing.T) {
 			"api/a 10.0.0.8:8080 @6", "db/core-01:db:5432 [2001:db8::5]:5432 @3",
 			"web/web1 10.0.0.5:80 @2", "web/web10 10.0.0.7:80 @5", "web/web2 10.0.0.6:80 @1",
 		}},
-		{name: "tcp and udp", put: []string{"/services/dns/a:53", "10.0.0.5:53", "/services/dns/a:53:udp", "10.0.0.5:53"},
-			want: []string{"dns/a:53 10.0.0.5:53 @1", "dns/a:53:udp 10.0.0.5:53 @2"}},
+		{
+			name: "tcp and udp", put: []string{"/services/dns/a:53", "10.0.0.5:53", "/services/dns/a:53:udp", "10.0.0.5:53"},
+			want: []string{"dns/a:53 10.0.0.5:53 @1", "dns/a:53:udp 10.0.0.5:53 @2"},
+		},
 		{name: "half a directory", put: []string{"/services/web/web01/port", "80"}, want: []string{"? /services/web/web01 @1"}},
-		{name: "a directory lost its port", put: []string{"/services/web/web01/port", "80", "/services/web/web01/host", "a"},
-			gone: []string{"/services/web/web01/port"}, want: []string{"? /services/web/web01 @2"}},
-		{name: "a directory lost everything", put: []string{"/services/web/web01/port", "80", "/services/web/web01/host", "a"},
-			gone: []string{"/services/web/web01/port", "/services/web/web01/host"}},
-		{name: "a key of its own beats a directory", put: []string{"/services/web/a/host", "10.0.0.6", "/services/web/a", "10.0.0.5:80", "/services/web/a/port", "81"},
-			want: []string{"web/a 10.0.0.5:80 @2"}},
-		{name: "… even when it is refused", put: []string{"/services/web/a/host", "10.0.0.6", "/services/web/a/port", "81", "/services/web/a", "x"},
-			want: []string{"! /services/web/a @3"}},
-		{name: "… and the directory is back when it is gone", put: []string{"/services/web/a", "10.0.0.5:80", "/services/web/a/host", "10.0.0.6", "/services/web/a/port", "81"},
-			gone: []string{"/services/web/a"}, want: []string{"web/a 10.0.0.6:81 @3"}},
+		{
+			name: "a directory lost its port", put: []string{"/services/web/web01/port", "80", "/services/web/web01/host", "a"},
+			gone: []string{"/services/web/web01/port"}, want: []string{"? /services/web/web01 @2"},
+		},
+		{
+			name: "a directory lost everything", put: []string{"/services/web/web01/port", "80", "/services/web/web01/host", "a"},
+			gone: []string{"/services/web/web01/port", "/services/web/web01/host"},
+		},
+		{
+			name: "a key of its own beats a directory", put: []string{"/services/web/a/host", "10.0.0.6", "/services/web/a", "10.0.0.5:80", "/services/web/a/port", "81"},
+			want: []string{"web/a 10.0.0.5:80 @2"},
+		},
+		{
+			name: "… even when it is refused", put: []string{"/services/web/a/host", "10.0.0.6", "/services/web/a/port", "81", "/services/web/a", "x"},
+			want: []string{"! /services/web/a @3"},
+		},
+		{
+			name: "… and the directory is back when it is gone", put: []string{"/services/web/a", "10.0.0.5:80", "/services/web/a/host", "10.0.0.6", "/services/web/a/port", "81"},
+			gone: []string{"/services/web/a"}, want: []string{"web/a 10.0.0.6:81 @3"},
+		},
 		{name: "refused and put right", put: []string{"/services/web/a", "x", "/services/web/a", "10.0.0.5:80"}, want: []string{"web/a 10.0.0.5:80 @2"}},
 		{name: "right and then refused", put: []string{"/services/web/a", "10.0.0.5:80", "/services/web/a", "x"}, want: []string{"! /services/web/a @2"}},
 		{name: "refused and gone", put: []string{"/services/web/a", "x", "/services/web", "y"}, gone: []string{"/services/web/a", "/services/web"}},
@@ -77,10 +89,14 @@ func TestAssembler(t *testing.T) {
 			"! /services @1", "! /services/ @2", "! /services//a @5", "! /services/web @3", "! /services/web/ @4",
 			"! /services/web" + strings.Repeat("/", 1000) + " @9", "! /services/web/a/ @7", "! /services/web/a/b/c @6", "! services/web/a @8",
 		}},
-		{name: "a prefix is a path, not a string", put: []string{"/services2/web/a", "10.0.0.5:80", "/services/web/a", "10.0.0.6:80"},
-			want: []string{"web/a 10.0.0.6:80 @2", "! /services2/web/a @1"}},
-		{name: "names", put: []string{"/services/WEB/a", "10.0.0.5:80", "/services/web/a b", "10.0.0.5:80", "/services/../a", "10.0.0.5:80", "/services/w\x00b/\xff", "10.0.0.5:80"},
-			want: []string{"! /services/../a @3", "! /services/WEB/a @1", "! /services/w\x00b/\xff @4", "! /services/web/a b @2"}},
+		{
+			name: "a prefix is a path, not a string", put: []string{"/services2/web/a", "10.0.0.5:80", "/services/web/a", "10.0.0.6:80"},
+			want: []string{"web/a 10.0.0.6:80 @2", "! /services2/web/a @1"},
+		},
+		{
+			name: "names", put: []string{"/services/WEB/a", "10.0.0.5:80", "/services/web/a b", "10.0.0.5:80", "/services/../a", "10.0.0.5:80", "/services/w\x00b/\xff", "10.0.0.5:80"},
+			want: []string{"! /services/../a @3", "! /services/WEB/a @1", "! /services/w\x00b/\xff @4", "! /services/web/a b @2"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -182,8 +198,10 @@ func TestAssemblerShares(t *testing.T) {
 	}
 
 	a.Delete("/services/b/1") // the fields behind it are no directory
-	if got, want := show(a.Catalog(12)), []string{"a/1 10.0.0.5:80 @1", "a/2 10.0.0.7:80 @11", "c/1 x:80 @5",
-		"? /services/b/1 @10", "? /services/b/8 @9", "! /services/b/9 @8", "! /services/x/1 @6"}; !slices.Equal(got, want) {
+	if got, want := show(a.Catalog(12)), []string{
+		"a/1 10.0.0.5:80 @1", "a/2 10.0.0.7:80 @11", "c/1 x:80 @5",
+		"? /services/b/1 @10", "? /services/b/8 @9", "! /services/b/9 @8", "! /services/x/1 @6",
+	}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

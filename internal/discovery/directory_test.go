@@ -16,8 +16,11 @@ func TestDecodeDirectory(t *testing.T) {
 		fields fields
 		want   *Instance
 	}{
-		{"classic sidekick", fields{"unit": "web@01.service", "host": "core02", "public_ipv4_addr": "162.242.255.73", "private_ipv4_addr": "10.0.0.5", "port": "32768"},
-			instance(func(i *Instance) { i.Extra = map[string]string{"unit": "web@01.service"} })},
+		{
+			"classic sidekick",
+			fields{"unit": "web@01.service", "host": "core02", "public_ipv4_addr": "162.242.255.73", "private_ipv4_addr": "10.0.0.5", "port": "32768"},
+			instance(func(i *Instance) { i.Extra = map[string]string{"unit": "web@01.service"} }),
+		},
 		{"public address", fields{"host": "core02", "public_ipv4_addr": "162.242.255.73", "private_ipv4_addr": "", "port": "32768"}, instance(func(i *Instance) { i.Host = "162.242.255.73" })},
 		{"host only", fields{"host": "Core02", "port": "32768"}, instance(func(i *Instance) { i.Host = "core02" })},
 		{"host is an address", fields{"host": "2001:db8::5", "port": "32768"}, instance(func(i *Instance) { i.Host = "2001:db8::5" })},

@@ -85,6 +85,7 @@ func checkRoundTrip(t *testing.T, i *Instance) {
 		want := i.clone()
 		want.Extra, want.Revision = nil, 0
 		switch layout {
+		case LayoutJSON:
 		case LayoutHostPort:
 			want = &Instance{Service: i.Service, Name: i.Name, Host: i.Host, Port: i.Port, Proto: i.Proto, Weight: DefaultWeight}
 		case LayoutDirectory:

@@ -35,14 +35,16 @@ func TestDecodeRecord(t *testing.T) {
 		{"a field twice: the last counts", `{"host":"a","port":1,"port":32768,"host":"10.0.0.5"}`, plain},
 		{"weight 0", `{"host":"10.0.0.5","port":32768,"weight":0}`, instance(func(i *Instance) { i.Weight = 0 })},
 		{"udp", `{"host":"10.0.0.5","port":32768,"proto":"udp"}`, instance(func(i *Instance) { i.Proto = "udp" })},
-		{"everything", `{"host":"2001:DB8::0:5","port":32768,"version":" 52c7248a14 ","proto":"tcp","weight":256,"node":"core-01","machine":"0af3","container":"c0ffee",
+		{
+			"everything", `{"host":"2001:DB8::0:5","port":32768,"version":" 52c7248a14 ","proto":"tcp","weight":256,"node":"core-01","machine":"0af3","container":"c0ffee",
 			"started":"2026-01-02T05:04:05.678+02:00","hosts":["WWW.example.com.","www.example.com","b.example.com"],"path":"/shop/","meta":{"team":" \"a\"; {b} $c ","empty":""}}`,
 			instance(func(i *Instance) {
 				i.Host, i.Version, i.Weight, i.Node, i.Machine, i.Container = "2001:db8::5", "52c7248a14", 256, "core-01", "0af3", "c0ffee"
 				i.Started = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 				i.Hosts, i.Path = []string{"www.example.com", "b.example.com"}, "/shop"
 				i.Meta = map[string]string{"team": `"a"; {b} $c`, "empty": ""}
-			})},
+			}),
+		},
 		{"unknown fields are kept", `{"host":"10.0.0.5","port":32768,"ttl":60,"tags":["a", "b"],"x":{"y": null}, "s": "t\u000a"}`, instance(func(i *Instance) {
 			i.Extra = map[string]string{"ttl": "60", "tags": `["a","b"]`, "x": `{"y":null}`, "s": `"t\u000a"`}
 		})},

@@ -58,8 +58,10 @@ func upstream(name string, servers ...*httptest.Server) Upstream {
 	u := Upstream{Name: name}
 	for i, s := range servers {
 		addr := s.Listener.Addr().(*net.TCPAddr)
-		u.Servers = append(u.Servers, Server{Name: fmt.Sprintf("%s%d", name, i+1), Host: addr.IP.String(), Port: uint16(addr.Port),
-			Address: addr.String(), Weight: 100})
+		u.Servers = append(u.Servers, Server{
+			Name: fmt.Sprintf("%s%d", name, i+1), Host: addr.IP.String(), Port: uint16(addr.Port),
+			Address: addr.String(), Weight: 100,
+		})
 	}
 	return u
 }
@@ -104,7 +106,8 @@ func TestBalancer(t *testing.T) {
 					Upstreams: []Upstream{
 						upstream("admin", backend(t, "admin")),
 						upstream("api", backend(t, "api1"), backend(t, "api2"), backend(t, "api3")),
-						{Name: "empty"}, heavy, idle,
+						{Name: "empty"},
+						heavy, idle,
 						upstream("same-name", backend(t, "dash")), upstream("same.name", backend(t, "dot")), upstream("same_name", backend(t, "line")),
 						shop,
 					},
@@ -197,7 +200,7 @@ func testRoutes(t *testing.T, r *running) {
 		}
 	}
 	// A 503 of the server behind is its own.
-	if resp, _ := r.send(t, "GET", "empty.example", "/live/busy", ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "" {
+	if resp, _ := r.send(t, "GET", "empty.example", "/live/busy", ""); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "" {
 		t.Errorf("the backend's own answer: got %s, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
 	}
 }
@@ -226,7 +229,7 @@ func testHeaders(t *testing.T, r *running) {
 func testBody(t *testing.T, r *running) {
 	for _, size := range []int{0, 10, 5 << 20} {
 		resp, _ := r.send(t, "POST", "shop.example", "/shop", strings.Repeat("x", size))
-		if got, want := resp.Header.Get("X-Body"), fmt.Sprint("POST ", size); resp.StatusCode != 200 || got != want {
+		if got, want := resp.Header.Get("X-Body"), fmt.Sprint("POST ", size); resp.StatusCode != http.StatusOK || got != want {
 			t.Errorf("got %s, %q, want %q", resp.Status, got, want)
 		}
 	}
@@ -258,7 +261,7 @@ func testUpgrade(t *testing.T, r *running) {
 		}
 	}
 	// Nothing else may take the connection over.
-	if resp, _ := r.send(t, "GET", "shop.example", "/shop", "", "Connection", "Upgrade", "Upgrade", "h2c"); resp.StatusCode != 200 {
+	if resp, _ := r.send(t, "GET", "shop.example", "/shop", "", "Connection", "Upgrade", "Upgrade", "h2c"); resp.StatusCode != http.StatusOK {
 		t.Errorf("upgrade to h2c: got %s, want it ignored", resp.Status)
 	}
 }

@@ -70,7 +70,7 @@ func TestFailover(t *testing.T) {
 			}
 			for method, attempts := range map[string]int32{"POST": 1, "GET": map[string]int32{"nginx": 3, "apache": 1}[proxy]} {
 				broken.Store(0)
-				if resp, _ := r.send(t, method, "breaking", "/", ""); resp.StatusCode != 502 || broken.Load() != attempts {
+				if resp, _ := r.send(t, method, "breaking", "/", ""); resp.StatusCode != http.StatusBadGateway || broken.Load() != attempts {
 					t.Errorf("%s that was broken off: got %s after %d attempts, want %d", method, resp.Status, broken.Load(), attempts)
 				}
 			}
@@ -117,7 +117,7 @@ func TestReload(t *testing.T) {
 				for range 12 {
 					resp, _ := r.send(t, "GET", "any", "/", "")
 					seen[resp.Header.Get("X-Backend")] = true
-					if tc.want == "" && resp.StatusCode != 503 {
+					if tc.want == "" && resp.StatusCode != http.StatusServiceUnavailable {
 						t.Errorf("got %s, want 503", resp.Status)
 					}
 				}
@@ -135,8 +135,10 @@ func TestUnprivileged(t *testing.T) {
 	for _, proxy := range proxies {
 		t.Run(proxy, func(t *testing.T) {
 			logs := runDir(t) // the test's pipe would not be nobody's to open
-			b := Balancer{Proxy: proxy, Standalone: true, ErrorLog: logs + "/error.log",
-				Upstreams: []Upstream{upstream("web", web)}, Default: VirtualHost{Routes: []Route{{"", "web"}}}}
+			b := Balancer{
+				Proxy: proxy, Standalone: true, ErrorLog: logs + "/error.log",
+				Upstreams: []Upstream{upstream("web", web)}, Default: VirtualHost{Routes: []Route{{"", "web"}}},
+			}
 			r := start(t, b, func(r *running) {
 				if os.Getuid() != 0 {
 					return

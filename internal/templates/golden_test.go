@@ -69,8 +69,10 @@ func TestOddNames(t *testing.T) {
 // TestManyHostNames has nginx build its table of the longest names there may be.
 func TestManyHostNames(t *testing.T) {
 	label := strings.Repeat("l", 63)
-	b := Balancer{Proxy: "nginx", Standalone: true, Listen: []string{"127.0.0.1:8080"}, PidFile: "/run/rollcall/pid", ErrorLog: "stderr", RunDir: "/run/rollcall",
-		Upstreams: []Upstream{{Name: "web", Servers: []Server{{Name: "web1", Host: "10.0.0.5", Port: 80, Address: "10.0.0.5:80", Weight: 100}}}}}
+	b := Balancer{
+		Proxy: "nginx", Standalone: true, Listen: []string{"127.0.0.1:8080"}, PidFile: "/run/rollcall/pid", ErrorLog: "stderr", RunDir: "/run/rollcall",
+		Upstreams: []Upstream{{Name: "web", Servers: []Server{{Name: "web1", Host: "10.0.0.5", Port: 80, Address: "10.0.0.5:80", Weight: 100}}}},
+	}
 	for i := range 10_000 {
 		name := fmt.Sprintf("%s.%s.%s.%056d.host", label, label, label, i)
 		b.Hosts = append(b.Hosts, VirtualHost{Name: name, Routes: []Route{{"", "web"}}})

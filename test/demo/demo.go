@@ -84,6 +84,9 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	d.shown = true
+	if d.lost > 0 {
+		d.explain()
+	}
 	if d.once {
 		if d.lost > 0 {
 			return errLost
@@ -222,15 +225,22 @@ func (d *demo) cleanup() error {
 	return errors.Join(errs...)
 }
 
+// explain tells what was lost, and what the balancer had to say meanwhile.
+func (d *demo) explain() {
+	for _, f := range d.failures {
+		d.tell.say("lost: %s", f)
+	}
+	if warnings := d.render.warnings(10); warnings != "" {
+		d.tell.say("render warned:\n%s", warnings)
+	}
+}
+
 // summary tells what the clients of all phases saw together.
 func (d *demo) summary() {
 	if d.summed || d.sent == 0 {
 		return
 	}
 	d.summed = true
-	for _, f := range d.failures {
-		d.tell.say("lost: %s", f)
-	}
 	if d.retried > 0 {
 		d.tell.say("sent again by the client: %d GETs, whose kept connection was closed by a reload", d.retried)
 	}

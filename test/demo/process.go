@@ -76,12 +76,28 @@ func (p *process) stop(ctx context.Context, hurry <-chan struct{}) error {
 
 // tail gives the last lines that the process wrote.
 func (p *process) tail(lines int) string {
+	return p.lines(lines, func(string) bool { return true })
+}
+
+// warnings gives the last lines in which it complained.
+func (p *process) warnings(lines int) string {
+	return p.lines(lines, func(line string) bool {
+		return strings.Contains(line, " level=WARN ") || strings.Contains(line, " level=ERROR ")
+	})
+}
+
+func (p *process) lines(n int, want func(string) bool) string {
 	b, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
 	}
-	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
-	return "    " + strings.Join(all[max(0, len(all)-lines):], "\n    ")
+	var found []string
+	for line := range strings.Lines(string(b)) {
+		if want(line) {
+			found = append(found, "    "+strings.TrimRight(line, "\n"))
+		}
+	}
+	return strings.Join(found[max(0, len(found)-n):], "\n")
 }
 
 // cost tells what the process has used so far, as the kernel counts it.

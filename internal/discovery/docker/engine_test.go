@@ -113,6 +113,7 @@ func TestEngineLifeOfAContainer(t *testing.T) {
 		}
 	}
 
+	e.network(name + "-net") // before the container, to be removed after it
 	port := container.HostConfig{PortBindings: nat.PortMap{"80/tcp": {{HostIP: "127.0.0.1"}}}}
 	id := e.create(name, container.Config{}, port)
 	e.start(id)
@@ -123,7 +124,6 @@ func TestEngineLifeOfAContainer(t *testing.T) {
 	e.must(e.cli.ContainerUnpause(ctx, id))
 	r.until(t, "unpause", state("running"))
 
-	e.network(name + "-net")
 	e.must(e.cli.NetworkConnect(ctx, name+"-net", id, nil))
 	r.until(t, "network connect", on("bridge", name+"-net"))
 	e.must(e.cli.NetworkDisconnect(ctx, name+"-net", id, true))

@@ -134,12 +134,12 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.requests = append(e.requests, path)
 	list, inspect := e.list, e.inspect
 	e.mu.Unlock()
-	switch {
-	case path == "/info":
+	switch path {
+	case "/info":
 		answer(w, map[string]any{"SystemTime": "2026-01-02T03:04:05.000000006Z"})
-	case path == "/events":
+	case "/events":
 		e.serveEvents(w, r)
-	case path == "/containers/json":
+	case "/containers/json":
 		if list == nil || !list(w) {
 			answer(w, e.summaries())
 		}

@@ -148,7 +148,7 @@ func TestEngineAwayAtStartThenBack(t *testing.T) {
 	go func() { served <- srv.Serve(l) }()
 	t.Cleanup(func() {
 		_ = srv.Close()
-		<-served
+		<-served //nolint:errcheck // it says only that the server was closed
 	})
 	if c := r.next(t); !c.Listed || len(c.Containers) != 1 {
 		t.Errorf("change: %+v, want the list of a", c)
@@ -265,7 +265,7 @@ func broken(status int) func(http.ResponseWriter) bool {
 }
 
 func failing(status int, ids ...string) func(http.ResponseWriter, *http.Request, string) bool {
-	return func(w http.ResponseWriter, r *http.Request, id string) bool {
+	return func(w http.ResponseWriter, _ *http.Request, id string) bool {
 		if len(ids) > 0 && !slices.Contains(ids, id) {
 			return false
 		}

@@ -51,7 +51,7 @@ func TestListedButGoneBeforeItIsInspected(t *testing.T) {
 	e.set("a", "web", "running", noon)
 	e.set("b", "api", "running", noon)
 	e.set("c", "db", "running", noon)
-	e.fail(nil, func(w http.ResponseWriter, r *http.Request, id string) bool {
+	e.fail(nil, func(w http.ResponseWriter, _ *http.Request, id string) bool {
 		switch id {
 		case "b":
 			refuse(w, 404, "No such container: b")
@@ -74,19 +74,19 @@ func TestInspectionThatFailsIsListedAgain(t *testing.T) {
 	for name, fail := range map[string]func(http.ResponseWriter, *http.Request, string) bool{
 		"500":           failing(500, "b"),
 		"nothing in it": func(_ http.ResponseWriter, _ *http.Request, id string) bool { return id == "b" },
-		"another shape": func(w http.ResponseWriter, r *http.Request, id string) bool {
+		"another shape": func(w http.ResponseWriter, _ *http.Request, id string) bool {
 			if id == "b" {
 				answer(w, []int{1})
 			}
 			return id == "b"
 		},
-		"empty description": func(w http.ResponseWriter, r *http.Request, id string) bool {
+		"empty description": func(w http.ResponseWriter, _ *http.Request, id string) bool {
 			if id == "b" {
 				answer(w, struct{}{})
 			}
 			return id == "b"
 		},
-		"no answer in time": func(w http.ResponseWriter, r *http.Request, id string) bool {
+		"no answer in time": func(_ http.ResponseWriter, r *http.Request, id string) bool {
 			if id == "b" {
 				<-r.Context().Done()
 			}

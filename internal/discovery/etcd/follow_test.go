@@ -1,13 +1,13 @@
 package etcd
 
 import (
+	"context"
+	"errors"
 	"log/slog"
-	"os"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 func TestPositionDoubts(t *testing.T) {
@@ -56,8 +56,9 @@ func TestSourceSeesTheNextChangeSoonAfterAnOutage(t *testing.T) {
 
 func TestSourceListsAgainAfterACompaction(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestCompaction"
-	direct, wire := open(t, shared), newLink(t, shared)
+	const prefix = "/services"
+	n := newNode(t)
+	direct, wire := open(t, n.Server), newLink(t, n.Server)
 	put(t, direct, prefix+"/web/a", "10.0.0.5:80")
 	put(t, direct, prefix+"/web/b", "10.0.0.6:80")
 	w := watch(t, openURL(t, wire.url), prefix)
@@ -73,112 +74,69 @@ func TestSourceListsAgainAfterACompaction(t *testing.T) {
 	w.sees(t, "web/b=10.0.0.6:80 web/c=10.0.0.7:80")
 }
 
-// The watch itself may be told that its revision is compacted away.
-func TestFollowerDoubtsACompactedWatch(t *testing.T) {
+// between runs a follower and, once, does something after its first listing and
+// before its watch begins. It gives what the follower handed over, in order.
+func between(t *testing.T, c *Client, prefix string, something func(listed int64)) <-chan update {
+	t.Helper()
+	f := newFollower(c, prefix+"/", "test", slog.New(slog.DiscardHandler))
+	updates := make(chan update, 100)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	first := true
+	go func() {
+		done <- f.run(ctx, func(u update) {
+			if first {
+				first = false
+				something(u.revision)
+			}
+			updates <- u
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("run ended with %v", err)
+		}
+	})
+	return updates
+}
+
+// next waits for one update.
+func next(t *testing.T, updates <-chan update) update {
+	t.Helper()
+	select {
+	case u := <-updates:
+		return u
+	case <-time.After(patience):
+		t.Fatal("no update")
+		return update{}
+	}
+}
+
+func TestFollowerMissesNothingBetweenListingAndWatch(t *testing.T) {
 	t.Parallel()
 	c := open(t, shared)
-	first := put(t, c, "/TestCompacted/x", "1")
-	last := put(t, c, "/TestCompacted/x", "2")
-	if _, err := c.c.Compact(testContext(t), last); err != nil {
-		t.Fatal(err)
+	var written int64
+	updates := between(t, c, "/TestBetween", func(int64) { written = put(t, c, "/TestBetween/x", "1") })
+	if u := next(t, updates); !u.listed || len(u.kvs) != 0 {
+		t.Errorf("first %+v, want an empty listing", u)
 	}
-	for w := range c.c.Watch(testContext(t), "/TestCompacted/", clientv3.WithPrefix(), clientv3.WithRev(first)) {
-		if w.Err() == nil {
-			t.Errorf("the watch goes on: %v", w)
+	if u := next(t, updates); u.listed || len(u.events) != 1 || u.revision != written {
+		t.Errorf("then %+v, want the event of revision %d", u, written)
+	}
+}
+
+func TestFollowerListsAgainWhenItsRevisionIsCompacted(t *testing.T) {
+	t.Parallel()
+	c := open(t, newNode(t).Server)
+	updates := between(t, c, "/x", func(int64) {
+		put(t, c, "/x/y", "1")
+		if _, err := c.c.Compact(testContext(t), put(t, c, "/x/y", "2")); err != nil {
+			t.Error(err)
 		}
-		break
+	})
+	next(t, updates)
+	if u := next(t, updates); !u.listed || len(u.kvs) != 1 || string(u.kvs[0].Value) != "2" {
+		t.Errorf("second update %+v, want a listing", u)
 	}
-}
-
-// restored gives a node whose data is a copy from before the changes, and the
-// client and watcher that have seen them.
-func restored(t *testing.T, prefix string) (*node, *watcher) {
-	t.Helper()
-	n := newNode(t)
-	put(t, open(t, n.Server), prefix+"/web/old", "10.0.0.5:80")
-	n.stop()
-	backup := t.TempDir()
-	if err := os.CopyFS(backup, os.DirFS(n.dir)); err != nil {
-		t.Fatal(err)
-	}
-	n.start()
-	c := open(t, n.Server)
-	for _, name := range []string{"a", "b", "c"} {
-		put(t, c, prefix+"/web/"+name, "10.0.0.6:80")
-	}
-	w := watch(t, c, prefix)
-	w.sees(t, "web/a=10.0.0.6:80 web/b=10.0.0.6:80 web/c=10.0.0.6:80 web/old=10.0.0.5:80")
-	n.stop()
-	n.dir = backup
-	return n, w
-}
-
-func TestSourceListsAgainWhenEtcdIsRestoredFromABackup(t *testing.T) {
-	t.Parallel()
-	const prefix = "/services"
-	n, w := restored(t, prefix)
-	n.start()
-	w.sees(t, "web/old=10.0.0.5:80")
-	put(t, open(t, n.Server), prefix+"/web/new", "10.0.0.7:80")
-	w.sees(t, "web/new=10.0.0.7:80 web/old=10.0.0.5:80")
-}
-
-// What was restored may have grown past the revision that was known before anybody
-// compares: it looks as if time had merely gone on.
-func TestSourceListsAgainWhenARestoredEtcdHasGrown(t *testing.T) {
-	t.Parallel()
-	const prefix = "/services"
-	n, w := restored(t, prefix)
-	url := n.url
-	n.url = "http://127.0.0.1:0"
-	n.start()
-	c := open(t, n.Server)
-	for range 10 {
-		put(t, c, prefix+"/web/new", "10.0.0.7:80")
-	}
-	n.stop()
-	n.url = url
-	n.start()
-	w.sees(t, "web/new=10.0.0.7:80 web/old=10.0.0.5:80")
-}
-
-func TestSourceListsAgainWhenAnotherClusterAnswers(t *testing.T) {
-	t.Parallel()
-	const prefix = "/services"
-	n := newNode(t)
-	c := open(t, n.Server)
-	put(t, c, prefix+"/web/a", "10.0.0.5:80")
-	w := watch(t, c, prefix)
-	w.sees(t, "web/a=10.0.0.5:80")
-	n.stop()
-	cfg, err := serverConfig(t.TempDir(), []string{n.url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.InitialClusterToken = "another"
-	if n.Server, err = startServer(testContext(t), cfg); err != nil {
-		t.Fatal(err)
-	}
-	other := open(t, n.Server)
-	for range 5 { // past the revision that is known
-		put(t, other, prefix+"/web/b", "10.0.0.6:80")
-	}
-	w.sees(t, "web/b=10.0.0.6:80")
-}
-
-// Without any break in the connection only asking tells: here two servers that
-// have nothing in common answer in turn.
-func TestSourceAsksWhereEtcdIs(t *testing.T) {
-	t.Parallel()
-	const prefix = "/services"
-	one, two := newNode(t), newNode(t)
-	put(t, open(t, one.Server), prefix+"/web/a", "10.0.0.5:80")
-	put(t, open(t, one.Server), prefix+"/web/a", "10.0.0.5:80")
-	c, err := Open(testContext(t), Config{Endpoints: []string{one.url, two.url}}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	w := watchChecking(t, c, prefix, 10*time.Millisecond)
-	eventually(t, "doubt", func() bool { return w.log.count("listing again", "revision went back") > 0 })
 }

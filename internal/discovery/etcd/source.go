@@ -136,7 +136,9 @@ func List(ctx context.Context, c *Client, prefix string, logger *slog.Logger) (*
 func TTLs(ctx context.Context, c *Client, prefix string) (map[string]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	res, err := c.c.Get(ctx, prefix+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	// With values, though nobody reads them: etcd 3.7 gives keys alone from its
+	// index, which knows no lease.
+	res, err := c.c.Get(ctx, prefix+"/", clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("list the keys below %s: %w", prefix, err)
 	}

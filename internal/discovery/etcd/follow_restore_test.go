@@ -1,0 +1,101 @@
+package etcd
+
+import (
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+)
+
+// restored gives a node whose data is a copy from before the changes, and the
+// client and watcher that have seen them.
+func restored(t *testing.T, prefix string) (*node, *watcher) {
+	t.Helper()
+	n := newNode(t)
+	put(t, open(t, n.Server), prefix+"/web/old", "10.0.0.5:80")
+	n.stop()
+	backup := t.TempDir()
+	if err := os.CopyFS(backup, os.DirFS(n.dir)); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	c := open(t, n.Server)
+	for _, name := range []string{"a", "b", "c"} {
+		put(t, c, prefix+"/web/"+name, "10.0.0.6:80")
+	}
+	w := watch(t, c, prefix)
+	w.sees(t, "web/a=10.0.0.6:80 web/b=10.0.0.6:80 web/c=10.0.0.6:80 web/old=10.0.0.5:80")
+	n.stop()
+	n.dir = backup
+	return n, w
+}
+
+func TestSourceListsAgainWhenEtcdIsRestoredFromABackup(t *testing.T) {
+	t.Parallel()
+	const prefix = "/services"
+	n, w := restored(t, prefix)
+	n.start()
+	w.sees(t, "web/old=10.0.0.5:80")
+	put(t, open(t, n.Server), prefix+"/web/new", "10.0.0.7:80")
+	w.sees(t, "web/new=10.0.0.7:80 web/old=10.0.0.5:80")
+}
+
+// What was restored may have grown past the revision that was known before anybody
+// compares: it looks as if time had merely gone on.
+func TestSourceListsAgainWhenARestoredEtcdHasGrown(t *testing.T) {
+	t.Parallel()
+	const prefix = "/services"
+	n, w := restored(t, prefix)
+	url := n.url
+	n.url = "http://127.0.0.1:0"
+	n.start()
+	c := open(t, n.Server)
+	for range 10 {
+		put(t, c, prefix+"/web/new", "10.0.0.7:80")
+	}
+	n.stop()
+	n.url = url
+	n.start()
+	w.sees(t, "web/new=10.0.0.7:80 web/old=10.0.0.5:80")
+}
+
+func TestSourceListsAgainWhenAnotherClusterAnswers(t *testing.T) {
+	t.Parallel()
+	const prefix = "/services"
+	n := newNode(t)
+	c := open(t, n.Server)
+	put(t, c, prefix+"/web/a", "10.0.0.5:80")
+	w := watch(t, c, prefix)
+	w.sees(t, "web/a=10.0.0.5:80")
+	n.stop()
+	cfg, err := serverConfig(t.TempDir(), []string{n.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.InitialClusterToken = "another"
+	if n.Server, err = startServer(testContext(t), cfg); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, n.Server)
+	for range 5 { // past the revision that is known
+		put(t, other, prefix+"/web/b", "10.0.0.6:80")
+	}
+	w.sees(t, "web/b=10.0.0.6:80")
+}
+
+// Without any break in the connection only asking tells: here two servers that
+// have nothing in common answer in turn.
+func TestSourceAsksWhereEtcdIs(t *testing.T) {
+	t.Parallel()
+	const prefix = "/services"
+	one, two := newNode(t), newNode(t)
+	put(t, open(t, one.Server), prefix+"/web/a", "10.0.0.5:80")
+	put(t, open(t, one.Server), prefix+"/web/a", "10.0.0.5:80")
+	c, err := Open(testContext(t), Config{Endpoints: []string{one.url, two.url}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	w := watchChecking(t, c, prefix, 10*time.Millisecond)
+	eventually(t, "doubt", func() bool { return w.log.count("listing again", "revision went back") > 0 })
+}

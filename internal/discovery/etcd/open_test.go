@@ -1,0 +1,163 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"rollcall/internal/discovery"
+)
+
+const (
+	announcer = "announcer" // user
+	secret    = "s3cret"    // and password
+)
+
+// newLockedNode gives a server on which only root, and the announcer below
+// /services and /rollcall, may do anything.
+func newLockedNode(t *testing.T) *node {
+	t.Helper()
+	n := newNode(t)
+	c, ctx := open(t, n.Server).c, testContext(t)
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(c.RoleAdd(ctx, "root"))
+	must(c.UserAdd(ctx, "root", "root"))
+	must(c.UserGrantRole(ctx, "root", "root"))
+	must(c.RoleAdd(ctx, announcer))
+	for _, prefix := range []string{"/services/", "/rollcall/"} {
+		must(c.RoleGrantPermission(ctx, announcer, prefix, clientv3.GetPrefixRangeEnd(prefix), clientv3.PermissionType(clientv3.PermReadWrite)))
+	}
+	must(c.UserAdd(ctx, announcer, secret))
+	must(c.UserGrantRole(ctx, announcer, announcer))
+	must(c.AuthEnable(ctx))
+	return n
+}
+
+func TestOpenWithUserAndPassword(t *testing.T) {
+	t.Parallel()
+	const prefix = "/services"
+	n := newLockedNode(t)
+	var log logbook
+	c, err := Open(testContext(t), Config{Endpoints: []string{n.url}, User: announcer, Password: secret}, log.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	k := keepVerifying(t, c, RegistryConfig{Prefix: prefix, TTL: 2 * time.Second}, 100*time.Millisecond)
+	a := record(t, prefix, discovery.LayoutHostPort, "a", 80, "")
+	k.settle(t, a)
+	w := watch(t, c, prefix)
+	w.sees(t, "web/a=10.0.0.5:80")
+
+	// After a restart of etcd the token of before is worth nothing.
+	n.stop()
+	n.start()
+	b := record(t, prefix, discovery.LayoutHostPort, "b", 81, "")
+	k.settle(t, a, b)
+	w.sees(t, "web/a=10.0.0.5:80 web/b=10.0.0.5:81")
+	lasting(t, "the lease is kept", 3*time.Second, func() bool { return w.last().Len() == 2 })
+	if strings.Contains(log.buf.String()+k.log.buf.String()+w.log.buf.String(), secret) {
+		t.Error("the password was logged")
+	}
+}
+
+func TestOpenWithWrongPasswordFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	n := newLockedNode(t)
+	for _, cfg := range []Config{
+		{Endpoints: []string{n.url}, User: announcer, Password: "wrong"},
+		{Endpoints: []string{n.url}, User: "nobody", Password: secret},
+	} {
+		var log logbook
+		_, err := Open(testContext(t), cfg, log.logger())
+		if !errors.Is(err, rpctypes.ErrAuthFailed) || !strings.HasPrefix(err.Error(), "open etcd at ["+n.url+"]: ") {
+			t.Errorf("user %s: %v, want the login to fail", cfg.User, err)
+		}
+		if strings.Contains(err.Error(), cfg.Password) {
+			t.Errorf("the error tells the password: %v", err)
+		}
+		if got := log.count(""); got != 0 {
+			t.Errorf("user %s: %d lines were logged, want none: the error is returned", cfg.User, got)
+		}
+	}
+}
+
+func TestOpenWithUserWaitsForTheServer(t *testing.T) {
+	t.Parallel()
+	n := newLockedNode(t)
+	cfg := Config{Endpoints: []string{n.url}, User: announcer, Password: secret}
+	n.stop()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := Open(ctx, cfg, slog.New(slog.DiscardHandler)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+	if took := time.Since(began); took >= requestTimeout {
+		t.Errorf("it took %s to notice that the context is done", took)
+	}
+
+	opened := make(chan error, 1)
+	ctx = testContext(t)
+	go func() {
+		c, err := Open(ctx, cfg, slog.New(slog.DiscardHandler))
+		if err == nil {
+			_, err = c.c.Get(ctx, "/services/x")
+			_ = c.Close()
+		}
+		opened <- err
+	}()
+	n.start()
+	if err := <-opened; err != nil {
+		t.Errorf("when the server is back: %v", err)
+	}
+}
+
+// What a client was opened with may end without ending the client.
+func TestOpenedClientOutlivesItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.Background())
+	c, err := Open(ctx, Config{Endpoints: shared.Endpoints()}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cancel()
+	if _, err := c.c.Get(testContext(t), "/TestOutlives"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who is refused is told so, and does not call it an answer when only the lease is renewed.
+func TestRegistrySaysThatItIsRefused(t *testing.T) {
+	t.Parallel()
+	const prefix = "/elsewhere" // where the announcer may do nothing
+	n := newLockedNode(t)
+	c, err := Open(testContext(t), Config{Endpoints: []string{n.url}, User: announcer, Password: secret}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	k := keep(t, c, RegistryConfig{Prefix: prefix, TTL: 2 * time.Second})
+	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1")))
+	eventually(t, "refusal", func() bool { return errors.Is(k.Current(), rpctypes.ErrPermissionDenied) })
+	lasting(t, "unhealthy although the lease is renewed", 2*time.Second, func() bool {
+		return errors.Is(k.Healthy(), rpctypes.ErrPermissionDenied)
+	})
+	if got := fmt.Sprint(k.log.count("level=WARN"), k.log.count("answers again")); got != "1 0" {
+		t.Errorf("warnings and all-clears: %s, want 1 0", got)
+	}
+}

@@ -76,6 +76,7 @@ func readEnv(m *Mistakes, fs *pflag.FlagSet, lookup func(string) (string, bool))
 			for _, v := range values(f, value) {
 				if err := fs.Set(f.Name, v); err != nil {
 					m.add(wrongValue(variable, f, v, err))
+					restore(f)
 				}
 			}
 			return

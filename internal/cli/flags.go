@@ -30,6 +30,7 @@ func diagnose(cmd *cobra.Command, args []string, first error) error {
 	err := fs.ParseAll(args, func(f *pflag.Flag, value string) error {
 		if err := fs.Set(f.Name, value); err != nil {
 			m.add(wrongValue("--"+f.Name, f, value, err))
+			restore(f)
 		}
 		return nil
 	})
@@ -46,6 +47,14 @@ func diagnose(cmd *cobra.Command, args []string, first error) error {
 		return err
 	}
 	return first
+}
+
+// restore puts a flag back to its default. What cannot be read leaves some types at
+// zero, and the command would object to that as if the user had written it.
+func restore(f *pflag.Flag) {
+	if _, list := f.Value.(pflag.SliceValue); !list {
+		_ = f.Value.Set(f.DefValue) // a default is a value
+	}
 }
 
 // unknownFlags walks over the arguments as pflag does and notes the flags that do not exist.

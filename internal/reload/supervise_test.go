@@ -141,7 +141,7 @@ func TestServerThatCannotBeStarted(t *testing.T) {
 }
 
 func TestServerThatDoesNotFinishIsKilled(t *testing.T) {
-	s, config, stop := script(t, `trap '' QUIT TERM; echo deaf; while :; do sleep 0.02; done`)
+	s, config, stop := script(t, `trap '' QUIT TERM; trap : HUP; echo deaf; while :; do sleep 0.02; done`)
 	write(t, config, "")
 	if err := s.Reload(t.Context()); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // service is what the demo's containers call themselves.
@@ -61,7 +62,7 @@ func (d *demo) buildImages(ctx context.Context) error {
 	}
 	for _, version := range []string{"v1", "v2"} {
 		d.images = append(d.images, d.image(version))
-		if _, err := docker(ctx, "build", "--quiet", "--tag", d.image(version), "--label", d.label(),
+		if _, err := d.create(ctx, "build", "--quiet", "--tag", d.image(version), "--label", d.label(),
 			"--build-arg", "VERSION="+version, "--file", d.dockerfile, place); err != nil {
 			return err
 		}
@@ -75,44 +76,59 @@ func (d *demo) startContainer(ctx context.Context, version string) (*container, 
 	short := fmt.Sprintf("web-%d", d.started)
 	c := &container{short: short, name: short + "-" + d.tag, version: version}
 	var err error
-	c.id, err = docker(ctx, "run", "--detach", "--publish-all", "--name", c.name, "--hostname", c.name,
+	c.id, err = d.create(ctx, "run", "--detach", "--publish-all", "--name", c.name, "--hostname", c.name,
 		"--label", d.label(), d.image(version))
 	return c, err
 }
 
-// removeContainers removes every container of this run, whatever has become of it.
-func (d *demo) removeContainers(ctx context.Context) error {
-	// A container that was on its way when the demo was interrupted may appear late.
-	for range 3 {
-		ids, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+d.label())
-		if err != nil {
-			return err
-		}
-		if ids == "" {
-			return nil
-		}
-		if _, err := docker(ctx, append([]string{"rm", "--force", "--volumes"}, strings.Fields(ids)...)...); err != nil {
-			return err
-		}
-	}
-	return nil
+// create runs a docker command that makes something. Ctrl-C lets it finish: the engine
+// would go on without the command, and what it made appear after everything had been removed.
+func (d *demo) create(ctx context.Context, args ...string) (string, error) {
+	bounded, cancel := context.WithTimeout(d.patience, time.Minute)
+	defer cancel()
+	out, err := docker(bounded, args...)
+	return out, errors.Join(err, ctx.Err())
 }
 
-// removeImages removes the images, of which an interrupted build may have made only some.
+// removeContainers removes every container of this run, whatever has become of it.
+func (d *demo) removeContainers(ctx context.Context) error {
+	return d.again(ctx, func() error {
+		ids, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+d.label())
+		if err != nil || ids == "" {
+			return err
+		}
+		_, err = docker(ctx, append([]string{"rm", "--force", "--volumes"}, strings.Fields(ids)...)...)
+		return err
+	})
+}
+
+// removeImages removes those images of this run that there are.
 func (d *demo) removeImages(ctx context.Context) error {
-	for _, image := range d.images {
-		id, err := docker(ctx, "images", "--quiet", image)
-		if err != nil {
-			return err
+	return d.again(ctx, func() error {
+		for _, image := range d.images {
+			id, err := docker(ctx, "images", "--quiet", image)
+			if err != nil {
+				return err
+			}
+			if id == "" {
+				continue
+			}
+			if _, err := docker(ctx, "rmi", "--force", image); err != nil {
+				return err
+			}
 		}
-		if id == "" {
-			continue
-		}
-		if _, err := docker(ctx, "rmi", image); err != nil {
-			return err
-		}
+		return nil
+	})
+}
+
+// again removes once more a little later if somebody was in a hurry: then create may
+// have been cut off.
+func (d *demo) again(ctx context.Context, remove func() error) error {
+	err := remove()
+	if d.patience.Err() == nil {
+		return err
 	}
-	return nil
+	return errors.Join(err, pause(ctx, time.Second), remove())
 }
 
 // machineAddress finds an address under which published ports are reached and

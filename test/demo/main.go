@@ -55,6 +55,7 @@ func run(args []string, out, errs io.Writer) (code int) {
 		}
 		d.summary()
 	}()
+	defer context.AfterFunc(interrupted, func() { d.tell.say("\nending; Ctrl-C again does it at once") })()
 	err := d.play(interrupted)
 	switch {
 	case err == nil:

@@ -8,6 +8,7 @@ package etcd
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -110,6 +111,9 @@ func (cfg Config) tls() (*tls.Config, error) {
 	t, err := info.ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("etcd certificates: %w", err)
+	}
+	if cfg.CACert != "" && t.RootCAs.Equal(x509.NewCertPool()) {
+		return nil, fmt.Errorf("etcd certificates: %s holds no certificate", cfg.CACert)
 	}
 	return t, nil
 }

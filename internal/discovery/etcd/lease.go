@@ -6,23 +6,29 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 )
 
 // errLeaseLost says that etcd no longer knows a lease: it expired or was revoked,
 // and every key under it is gone.
 var errLeaseLost = errors.New("lease is gone")
 
-// A lease is what this process's keys hang on. It is renewed one request at a
-// time: the client library's own keepalive gives up for good during an outage
-// that the lease itself would survive.
+// A lease is what this process's keys hang on. It is renewed over a stream of its
+// own: the client library's keepalive gives up for good during an outage that the
+// lease itself would survive, and its single requests open a stream each, which
+// for a user with a password means to log in each time.
 type lease struct {
 	client *Client
 	id     clientv3.LeaseID
 	ttl    time.Duration // as granted, which may be more than was asked for
 
 	revision int64 // of etcd when it was granted
+
+	stream etcdserverpb.Lease_LeaseKeepAliveClient // nil until needed, and after an error
+	cancel context.CancelFunc                      // ends the stream
 }
 
 func grantLease(ctx context.Context, c *Client, ttl time.Duration) (*lease, error) {
@@ -39,6 +45,7 @@ func grantLease(ctx context.Context, c *Client, ttl time.Duration) (*lease, erro
 // resumeLease takes up a lease that an earlier process left alive.
 func resumeLease(ctx context.Context, c *Client, id clientv3.LeaseID) (*lease, error) {
 	l := &lease{client: c, id: id, ttl: requestTimeout}
+	defer l.hangUp()
 	if err := l.renew(ctx); err != nil {
 		return nil, err
 	}
@@ -58,6 +65,7 @@ func resumeLease(ctx context.Context, c *Client, id clientv3.LeaseID) (*lease, e
 // keep renews the lease three times in each TTL until it is lost or ctx is done.
 // Other errors are told to report and tried again.
 func (l *lease) keep(ctx context.Context, report func(error)) error {
+	defer l.hangUp()
 	wait := l.ttl / 3
 	for pause(ctx, wait) {
 		err := l.renew(ctx)
@@ -76,17 +84,52 @@ func (l *lease) keep(ctx context.Context, report func(error)) error {
 	return ctx.Err()
 }
 
+// renew asks for another TTL and waits for the answer. Not for concurrent use.
 func (l *lease) renew(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, min(requestTimeout, max(l.ttl/3, retryMax)))
-	defer cancel()
-	_, err := l.client.c.KeepAliveOnce(ctx, l.id)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	streamCtx, reused := ctx, l.stream != nil
+	if !reused {
+		streamCtx, l.cancel = context.WithCancel(ctx)
+	}
+	timer := time.AfterFunc(min(requestTimeout, max(l.ttl/3, retryMax)), l.cancel)
+	res, err := l.ask(streamCtx)
+	late := !timer.Stop()
+	if err != nil || late {
+		l.hangUp()
+	}
+	switch {
+	case err == nil && res.TTL <= 0:
 		return errLeaseLost
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case late:
+		err = context.DeadlineExceeded
+	case reused:
+		return l.renew(ctx) // the stream broke since the last time; that need not mean anything now
 	}
-	if err != nil {
-		return fmt.Errorf("renew lease %x: %w", l.id, err)
+	return fmt.Errorf("renew lease %x: %w", l.id, rpctypes.Error(err))
+}
+
+func (l *lease) ask(ctx context.Context) (res *etcdserverpb.LeaseKeepAliveResponse, err error) {
+	if l.stream == nil {
+		leases := etcdserverpb.NewLeaseClient(l.client.c.ActiveConnection())
+		if l.stream, err = leases.LeaseKeepAlive(ctx, grpc.WaitForReady(true)); err != nil {
+			return nil, err
+		}
 	}
-	return nil
+	if err := l.stream.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: int64(l.id)}); err != nil {
+		return nil, err
+	}
+	return l.stream.Recv()
+}
+
+// hangUp ends the stream; the next renewal opens another.
+func (l *lease) hangUp() {
+	if l.cancel != nil {
+		l.cancel()
+	}
+	l.stream, l.cancel = nil, nil
 }
 
 // revoke ends the lease at once; a lease that is gone already is no error.

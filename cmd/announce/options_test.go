@@ -21,6 +21,7 @@ func TestMistakes(t *testing.T) {
 	}{
 		"layout":            {nil, []string{"--layout", "yaml"}, "--layout: layout \"yaml\" is none of json, hostport and directory\n   hint: say json, hostport or directory"},
 		"ttl":               {nil, []string{"--ttl", "1s"}, "--ttl: 1s is less than 2s\n   hint: a short TTL withdraws live containers when etcd hesitates; 15s is a good value"},
+		"ttl, no unit":      {nil, []string{"--ttl", "15"}, "--ttl: \"15\" is not a duration\n   hint: write a number and a unit: 500ms, 15s, 5m"},
 		"weight, no number": {nil, []string{"--weight", "heavy"}, "--weight: \"heavy\" is not a whole number"},
 		"drain timeout":     {nil, []string{"--drain-timeout", "0s"}, "--drain-timeout: 0s is not positive\n   hint: for example 30s"},
 		"weight":            {nil, []string{"--weight", "257"}, "--weight: 257 is not from 0 to 256\n   hint: 100 is the usual share"},

@@ -51,8 +51,11 @@ func TestDecideNetworks(t *testing.T) {
 		"no such network":     {flags{named("side")}, says{both}, fails(`container has no address on network "side"; it is on: back, front`)},
 		"no network at all":   {flags{named("side")}, says{network("none")}, fails(`container has no address on network "side", nor on any other`)},
 		"no address":          {flags{internal}, says{network("none", on("none", "", ""))}, fails("container has no address of its own")},
-		"host network": {nil, says{network("host"), ports(published(80, "tcp"))},
-			[]string{": container is on the host's network: say which port, with --port or the label rollcall.port"}},
+		"host network": {
+			nil,
+			says{network("host"), ports(published(80, "tcp"))},
+			[]string{": container is on the host's network: say which port, with --port or the label rollcall.port"},
+		},
 		"host network, with a port":   {nil, says{network("host"), ports(), label("rollcall.port", "80")}, at("10.0.0.5:80")},
 		"host network, also internal": {flags{internal}, says{network("host"), ports(), label("rollcall.port", "80")}, at("10.0.0.5:80")},
 		"another container's network": {nil, says{network("container:4f0d"), ports()}, []string{": nothing to announce: it publishes no port"}},

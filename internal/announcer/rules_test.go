@@ -82,11 +82,13 @@ func TestDecideWhether(t *testing.T) {
 		"ignored, but not really":  {nil, says{label("rollcall.ignore", "false"), env("SERVICE_IGNORE", "1")}, web},
 		"ignored, emptied":         {nil, says{label("rollcall.ignore", "")}, web},
 		"ignored but for one port": {
-			nil, says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("rollcall.ignore", "1", "rollcall.443.ignore", "false")},
+			nil,
+			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("rollcall.ignore", "1", "rollcall.443.ignore", "false")},
 			[]string{"80/tcp: nothing to announce: port ignored by its own label", "443/tcp: nginx-443/core-01-web1-443 10.0.0.5:2 tcp"},
 		},
 		"one port ignored": {
-			nil, says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("SERVICE_443_IGNORE", "1")},
+			nil,
+			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("SERVICE_443_IGNORE", "1")},
 			[]string{"80/tcp: nginx-80/core-01-web1-80 10.0.0.5:1 tcp", "443/tcp: nothing to announce: port ignored by its own label"},
 		},
 		"no port":             {nil, says{ports()}, nothing("it publishes no port")},

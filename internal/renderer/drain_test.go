@@ -23,17 +23,21 @@ func held(release chan struct{}) reload.Workers {
 func TestDrainedAfterTheOldWorkers(t *testing.T) {
 	running(t, func(t *testing.T, g *rig) {
 		release := make(chan struct{})
-		g.set(func(g *rig) { g.old = held(release) })
+		waits := 0
+		g.set(func(g *rig) {
+			g.old = workers{func(ctx context.Context) error {
+				waits++
+				return held(release).Wait(ctx)
+			}}
+		})
 		g.offer(catalog(1, member("web/1", "10.0.0.1", 80)))
 		after(time.Hour)
 		if a := g.ack(); a.Applied != 1 || a.Drained != 0 {
 			t.Errorf("applied %d, drained %d, want 1 and 0", a.Applied, a.Drained)
 		}
-		g.mu.Lock()
-		if len(g.draining) != 1 {
-			t.Errorf("%d waits for one revision, want 1", len(g.draining))
+		if waits != 1 {
+			t.Errorf("%d waits for one revision, want 1", waits)
 		}
-		g.mu.Unlock()
 		close(release)
 		after(0)
 		if a, s := g.ack(), g.Status(); a.Drained != 1 || s.Drained != 1 {

@@ -89,7 +89,9 @@ func (a applier) Apply(ctx context.Context, c reload.Candidate) (reload.Outcome,
 	return a.apply(ctx, c)
 }
 
-type acknowledger struct{ set func(discovery.Acknowledgement) }
+type acknowledger struct {
+	set func(discovery.Acknowledgement)
+}
 
 func (a acknowledger) Set(ack discovery.Acknowledgement) { a.set(ack) }
 

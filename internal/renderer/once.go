@@ -62,9 +62,16 @@ func (r *Renderer) settle(ctx context.Context, c *discovery.Catalog) (reload.Can
 		<-done
 	}()
 	for {
+		drop(r.resolver.changed)
 		candidate, _, err := r.render(c)
-		if err != nil || !r.resolver.pending() {
+		if err != nil {
 			return candidate, err
+		}
+		if !r.resolver.pending() {
+			if drop(r.resolver.changed) {
+				continue // the last answer came while this was rendered without it
+			}
+			return candidate, nil
 		}
 		select {
 		case <-r.resolver.changed:

@@ -76,7 +76,7 @@ func TestDiff(t *testing.T) {
 		t.Errorf("a later revision of the same gives %v:\n%s", err, got)
 	}
 	got, err = g.Diff(t.Context(), catalog(9, member("web/1", "10.0.0.2", 80)))
-	if err != nil || !strings.Contains(got, "\n-web: 10.0.0.1:80\n+web: 10.0.0.2:80\n") || g.content() != before {
+	if err != nil || !strings.Contains(got, "\n-web: 10.0.0.1:80\n") || !strings.Contains(got, "\n+web: 10.0.0.2:80\n") || g.content() != before {
 		t.Errorf("got %v:\n%s", err, got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -25,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // logs is a logger, and how many lines hold a text.
 func logs() (*slog.Logger, func(text string) int) {
@@ -177,7 +176,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	cfg := Config{
 		ID: "me", Node: "node", Prefix: "/services", Balancer: templates.Balancer{Proxy: "nginx"}, Template: tmpl, Output: g.output,
 		MinWait: 20 * time.Millisecond, MaxWait: time.Second,
-		Source: source{func(ctx context.Context, handle func(*discovery.Catalog)) error {
+		Source: source{func(ctx context.Context, _ func(*discovery.Catalog)) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}},

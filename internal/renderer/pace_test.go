@@ -20,8 +20,8 @@ func TestPacer(t *testing.T) {
 		p.done(now)
 	}
 	step(0, 0) // the first
-	for _, want := range []time.Duration{39, 79, 159, 319, 639, 999, 999} {
-		step(ms, want*ms)
+	for _, want := range []int{39, 79, 159, 319, 639, 999, 999} {
+		step(ms, time.Duration(want)*ms)
 	}
 	step(1500*ms, 0)       // calmer, and not delayed
 	step(2*time.Second, 0) // calm

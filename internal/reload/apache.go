@@ -2,6 +2,7 @@ package reload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -60,12 +61,11 @@ func (a *Apache) Validate(ctx context.Context, staged Staged) error {
 	if err != nil {
 		return err
 	}
-	argv := []string{a.program, "-t", "-f", path}
+	program := a.program
 	if _, own := w.stagedFor(a.main); !own {
-		argv[0] = a.checker()
+		program = a.checker()
 	}
-	out, err := runCommand(ctx, argv...)
-	return said(err, w.real(out))
+	return w.check(ctx, program, "-t", "-f", path)
 }
 
 // ApacheChild says how a Supervisor runs Apache. What is left to fill in is the Logger.
@@ -113,11 +113,10 @@ func (a *Apache) serverRoot(ctx context.Context) (string, error) {
 	if m := serverRootDirective.FindSubmatch(content); m != nil {
 		return unquote(string(m[1])), nil
 	}
-	// It fails without a configuration, but answers first.
 	out, err := runCommand(ctx, a.program, "-V")
 	m := compiledRoot.FindStringSubmatch(out)
-	if m == nil {
-		return "", said(fmt.Errorf("find out where relative paths start: no HTTPD_ROOT: %w", err), out)
+	if m == nil { // without a configuration it fails too, but answers first
+		return "", &ServerError{Err: errors.Join(fmt.Errorf("%s -V names no HTTPD_ROOT, where relative paths start", a.program), err), Output: out}
 	}
 	return m[1], nil
 }

@@ -70,20 +70,13 @@ func (s *Supervisor) listen(r *os.File) {
 
 // adopt takes over a server that outlived the render which started it: it is of
 // the same program and was given the same configuration. Nil if there is none.
-func (s *Supervisor) adopt() (*child, error) {
+func (s *Supervisor) adopt() *child {
 	if s.cfg.PidFile == "" {
-		return nil, nil
+		return nil
 	}
-	program, err := exec.LookPath(s.cfg.Argv()[0])
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", s.cfg.Name, err)
-	}
-	if real, err := filepath.EvalSymlinks(program); err == nil {
-		program = real
-	}
-	p, ok := PidFile{Path: s.cfg.PidFile, Names: []string{filepath.Base(program)}}.Process()
-	if !ok || p.program() != program || !strings.Contains(p.title()+" ", " "+s.cfg.Config+" ") {
-		return nil, nil
+	p, ok := s.pidFile().Process()
+	if !ok || !strings.Contains(p.title()+" ", " "+s.cfg.Config+" ") {
+		return nil
 	}
 	c := &child{Process: p, adopted: true, gone: make(chan struct{})}
 	go func() {
@@ -92,95 +85,49 @@ func (s *Supervisor) adopt() (*child, error) {
 	}()
 	// Its output still goes into the dead render's pipe, where it would be lost. The
 	// kernel gives out another reading end of it, pipes being files in /proc.
-	if r, err := os.OpenFile(procPath(p.Pid, "fd/2"), os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
-		if info, err := r.Stat(); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+	stderr := procPath(p.Pid, "fd/2")
+	if link, err := os.Readlink(stderr); err == nil && strings.HasPrefix(link, "pipe:") {
+		r, err := os.OpenFile(stderr, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err == nil {
 			s.listen(r)
 		} else {
-			r.Close()
+			s.log.Warn("server taken over cannot be heard", "pid", p.Pid, "err", err)
 		}
 	}
 	s.log.Info("running server taken over", "pid", p.Pid)
-	return c, nil
+	return c
 }
 
-// removeSockets removes the unix sockets that a killed server has left.
-func (s *Supervisor) removeSockets() {
+// removeRemains removes what a killed server has left and the next one would
+// stumble over: its unix sockets, and a pid file that names it. Apache takes a
+// zombie that nobody has waited for yet for a running server.
+func (s *Supervisor) removeRemains() {
+	var remains []string
 	for _, path := range s.cfg.Sockets {
-		info, err := os.Lstat(path)
-		if err != nil || info.Mode()&os.ModeSocket == 0 {
-			continue
-		}
-		if err := os.Remove(path); err != nil {
-			s.log.Warn("socket of a dead server could not be removed", "path", path, "err", err)
+		if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+			remains = append(remains, path)
 		}
 	}
-}
-
-// died clears up after a master. Its workers, if it was killed, go on serving and
-// keep the ports: they are told to finish, and have to stop accepting before the
-// next master can listen.
-func (s *Supervisor) died(ctx context.Context, c *child) {
-	left := s.group(c)
-	s.mu.Lock()
-	s.child = nil
-	s.orphans = append(s.orphans, left...)
-	s.mu.Unlock()
-	if !s.configured() && len(left) == 0 {
-		s.log.Info("server stopped: it has no configuration", "pid", c.Pid)
-		return
+	if _, runs := s.pidFile().Process(); s.cfg.PidFile != "" && !runs {
+		remains = append(remains, s.cfg.PidFile)
 	}
-	s.log.Warn("server died", "pid", c.Pid, "workers", len(left))
-	if len(left) == 0 {
-		return
-	}
-	held := listening(left[0].Pid)
-	var accepting []*worker
-	for _, p := range left {
-		w := &worker{Process: p}
-		if open, err := p.open(held); err == nil {
-			w.listeners = open
-		}
-		accepting = append(accepting, w)
-	}
-	if err := s.cfg.Finish(left); err != nil {
-		s.log.Warn("orphaned workers could not be told to finish", "err", err)
-	}
-	const timeout = 3 * time.Second
-	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		if accepting = untilClosed(ctx, accepting, timeout); len(accepting) == 0 || ctx.Err() != nil {
-			return
-		}
-		for _, w := range accepting {
-			_ = w.signal(sig)
-		}
-	}
-	untilClosed(ctx, accepting, timeout)
-}
-
-// untilClosed waits until workers accept no more connections, and gives those that still do.
-func untilClosed(ctx context.Context, ws []*worker, timeout time.Duration) []*worker {
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ws = slices.DeleteFunc(ws, func(w *worker) bool { return !w.accepting() })
-		if len(ws) == 0 {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-timer.C:
-			return ws
-		case <-ctx.Done():
-			return ws
+	for _, path := range remains {
+		if err := removeIfThere(path); err != nil {
+			s.log.Warn("what a dead server left could not be removed", "path", path, "err", err)
 		}
 	}
 }
 
-// group lists what lives in the server's process group.
-func (s *Supervisor) group(c *child) []Process {
-	return processes(func(p stat) bool { return p.pgid == c.Pid })
+// pidFile names the server, whoever started it.
+func (s *Supervisor) pidFile() PidFile {
+	name := s.cfg.Argv()[0]
+	if path, err := exec.LookPath(name); err == nil {
+		name = path
+	}
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	return PidFile{Path: s.cfg.PidFile, Names: []string{filepath.Base(name)}}
 }
 
 // end stops the server, and whatever is left of earlier ones.
@@ -201,7 +148,7 @@ func (s *Supervisor) end(c *child) error {
 	}
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
 		if c != nil {
-			left = append(left, s.group(c)...)
+			left = append(left, s.group(c.Pid)...)
 		}
 		if left = slices.DeleteFunc(left, func(p Process) bool { return !p.alive() }); len(left) == 0 {
 			break

@@ -2,7 +2,6 @@ package reload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -28,18 +27,17 @@ func runCommand(ctx context.Context, argv ...string) (output string, err error) 
 	if ctx.Err() != nil && err != nil {
 		err = context.Cause(ctx)
 	}
-	if err != nil {
-		err = fmt.Errorf("run %s: %w", strings.Join(argv, " "), err)
-	}
 	return out.String(), err
 }
 
-// said joins the error of a command with what it printed.
-func said(err error, output string) error {
-	if err == nil || errors.Is(err, exec.ErrNotFound) {
-		return err
+// check runs a server's check of a whole configuration. The server's words and
+// the error name the files that people know.
+func (w *whole) check(ctx context.Context, argv ...string) error {
+	out, err := runCommand(ctx, argv...)
+	if err == nil {
+		return nil
 	}
-	return &ServerError{Err: err, Output: output}
+	return &ServerError{Err: fmt.Errorf("%s on %s: %w", strings.Join(argv[:2], " "), w.main, err), Output: w.real(out)}
 }
 
 // A tail keeps the last 4 KiB of what is written to it.

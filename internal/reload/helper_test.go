@@ -3,9 +3,11 @@ package reload
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -42,6 +44,8 @@ func helper() int {
 			fmt.Println(err)
 		}
 		return code
+	case "listen":
+		return helpListen()
 	case "initchild":
 		return helpInitChild()
 	}
@@ -99,6 +103,25 @@ func helpInitChild() int {
 	fmt.Printf("orphan %s\n", strings.TrimSpace(string(out)))
 	<-term
 	return 7
+}
+
+// helpListen is a worker: it accepts connections until SIGUSR1, and ends at SIGTERM.
+func helpListen() int {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGUSR1, unix.SIGTERM)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 95
+	}
+	fmt.Println(l.Addr())
+	for s := range signals {
+		l.Close()
+		if s == unix.SIGTERM {
+			return 0
+		}
+		fmt.Println("closed")
+	}
+	return 0
 }
 
 // A helperProcess is the test binary in another role.
@@ -190,6 +213,33 @@ func TestKilledRenderLeavesItsServerToTheNext(t *testing.T) {
 		}
 		eventually(t, "a new one is started", func() bool { p, ok := s.Process(); return ok && p != before })
 		eventually(t, "it serves", func() bool { got, _ := get(t.Context(), "http://"+f.listen+"/"); return got == "g2" })
+	})
+}
+
+func TestRenderAndMasterKilledTogetherLeaveNobodyOnThePorts(t *testing.T) {
+	forEachKind(t, func(t *testing.T, f *fixture) {
+		write(t, f.main, string(f.config("g1")))
+		h := startHelper(t, strings.Join([]string{"supervise", f.kind, f.program, f.main, f.pidFile, f.control}, " "))
+		eventually(t, "it serves", func() bool { got, _ := get(t.Context(), "http://"+f.listen+"/"); return got == "g1" })
+		master, ok := (PidFile{Path: f.pidFile, Names: []string{"nginx", "apache2", "httpd"}}).Process()
+		if !ok {
+			t.Fatal("no master")
+		}
+		left := processes(func(p stat) bool { return p.ppid == master.Pid })
+		slow := f.slow()
+		if err := errors.Join(h.cmd.Process.Kill(), master.signal(unix.SIGKILL)); err != nil {
+			t.Fatal(err)
+		}
+		_ = h.cmd.Wait()
+
+		tx, _ := f.transaction()
+		f.apply(tx, "g2")
+		f.serves("g2")
+		stillListening(t, left)
+		f.backend.release <- struct{}{}
+		if got := <-slow; got != "slow" {
+			t.Errorf("slow request: got %q", got)
+		}
 	})
 }
 

@@ -57,8 +57,7 @@ func (n *Nginx) Validate(ctx context.Context, staged Staged) error {
 	if err != nil {
 		return err
 	}
-	out, err := runCommand(ctx, n.program, "-t", "-q", "-c", path)
-	return said(err, w.real(out))
+	return w.check(ctx, n.program, "-t", "-q", "-c", path)
 }
 
 // nginxRefused recognizes a reload that has failed for good. A port that is taken

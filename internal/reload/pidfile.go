@@ -24,16 +24,24 @@ var _ Master = PidFile{}
 // means another program by now, names no process; nor does the empty one that
 // nginx -t makes.
 func (f PidFile) Process() (Process, bool) {
-	b, err := os.ReadFile(f.Path)
+	pid, err := readPid(f.Path)
 	if err != nil {
-		return Process{}, false
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid < 1 {
 		return Process{}, false
 	}
 	p, ok := findProcess(pid)
 	return p, ok && p.is(f.Names...)
+}
+
+func readPid(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err == nil && pid < 1 {
+		err = fmt.Errorf("%s names process %d", path, pid)
+	}
+	return pid, err
 }
 
 // Reload implements Master.

@@ -68,19 +68,16 @@ func (s *server) Reload(ctx context.Context) error {
 func (s *server) remember(match func(Process) bool) {
 	var among sockets
 	for _, p := range s.children() {
-		if !match(p) {
-			continue
-		}
-		w := &worker{Process: p, titled: s.titled}
-		if !s.titled {
+		switch {
+		case !match(p):
+		case s.titled:
+			s.old = append(s.old, &worker{Process: p, titled: true})
+		default:
 			if among == nil {
 				among = listening(p.Pid)
 			}
-			if held, err := p.open(among); err == nil {
-				w.listeners = held
-			}
+			s.old = append(s.old, newWorker(p, among))
 		}
-		s.old = append(s.old, w)
 	}
 	s.old = alive(s.old)
 }

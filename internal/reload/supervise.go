@@ -92,7 +92,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return s.end(nil)
 		}
 		began := time.Now()
-		c, err := s.begin()
+		c, err := s.begin(ctx)
 		if err != nil {
 			s.log.Error("server could not be started", "err", err)
 		} else {
@@ -135,14 +135,19 @@ func (s *Supervisor) configured() bool {
 }
 
 // begin takes over a server that runs already, or starts one. The lock is held
-// throughout, so that Reload knows that what it saw not running reads the files
-// that were there when it looked.
-func (s *Supervisor) begin() (*child, error) {
+// while it starts, so that Reload knows that what it saw not running reads the
+// files that were there when it looked.
+func (s *Supervisor) begin(ctx context.Context) (c *child, err error) {
+	s.mu.Lock()
+	c = s.adopt()
+	s.mu.Unlock()
+	if c == nil {
+		s.inherit(ctx)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := s.adopt()
-	if c == nil && err == nil {
-		s.removeSockets()
+	if c == nil {
+		s.removeRemains()
 		c, err = s.start()
 	}
 	s.child, s.last = c, attempt{err: err, adopted: c != nil && c.adopted}

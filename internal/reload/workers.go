@@ -14,6 +14,15 @@ type worker struct {
 	closed    bool    // it accepts no more connections, and never will again
 }
 
+// newWorker looks at what a process listens on, among the sockets that accept connections.
+func newWorker(p Process, among sockets) *worker {
+	w := &worker{Process: p}
+	if held, err := p.open(among); err == nil {
+		w.listeners = held
+	}
+	return w
+}
+
 // accepting says whether the worker still takes connections.
 func (w *worker) accepting() bool {
 	switch {

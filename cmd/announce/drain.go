@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -53,7 +54,8 @@ running. The order stays, whatever is restarted, until 'announce resume'.`,
 	return cmd
 }
 
-// drain writes the order, then waits for what it has to bring about.
+// drain has the order written, and waits for what that brings about. What is not
+// announced cannot be drained: a mistyped name would stay in etcd as an order.
 func (c *connection) drain(ctx context.Context, client *etcd.Client, id string) (int, error) {
 	service, instance, err := discovery.ParseID(id)
 	if err != nil {
@@ -64,21 +66,25 @@ func (c *connection) drain(ctx context.Context, client *etcd.Client, id string) 
 		return 0, err
 	}
 	d, ordered := drains[id]
-	if !ordered {
-		node, _ := os.Hostname()
-		d = discovery.Drain{Since: time.Now().UTC().Truncate(time.Second), By: node}
-		if err := etcd.Drain(ctx, client, service, instance, &d); err != nil {
-			return 0, err
-		}
-	}
-	return c.waiter(client).Gone(ctx, service, instance, announcer.Gone{
+	write := func() error { return etcd.Drain(ctx, client, service, instance, &d) }
+	gone := announcer.Gone{
 		Since: d.Revision,
 		// Who asks again later finds the record gone, and etcd does not tell since when.
 		Seen: func(revision int64) error {
 			d.Revision = revision
-			return etcd.Drain(ctx, client, service, instance, &d)
+			return write()
 		},
-	})
+	}
+	if !ordered {
+		node, _ := os.Hostname()
+		d = discovery.Drain{Since: time.Now().UTC().Truncate(time.Second), By: node}
+		gone.Order = write
+	}
+	n, err := c.waiter(client).Gone(ctx, service, instance, gone)
+	if errors.Is(err, announcer.ErrNotAnnounced) && !ordered {
+		return 0, fmt.Errorf("%s is not announced\n   hint: `announce list` shows what is", id)
+	}
+	return n, err
 }
 
 func newResume(c *connection) *cobra.Command {

@@ -33,6 +33,9 @@ type Gone struct {
 	// Since is the revision at which it went, for one that is gone at the first look;
 	// 0 if nobody knows, which proves nothing about what balancers do.
 	Since int64
+	// Order, if not nil, brings the end about. It is called when the instance has been
+	// seen to be there: an end that comes before the first look leaves no trace.
+	Order func() error
 	// Seen, if not nil, is told the revision when the end is seen.
 	Seen func(revision int64) error
 }
@@ -115,15 +118,19 @@ func (w *Waiter) routed(ctx context.Context, service string, wanted []*discovery
 // says that they were not there, and nobody knows since when.
 func (w *Waiter) Gone(ctx context.Context, service, instance string, gone Gone) (int, error) {
 	seen := false
+	var failed error
 	revision, err := w.observe(ctx, service, name(service, instance)+" is still announced", func(instances []*discovery.Instance, revision int64) (int64, bool) {
 		there := len(matching(instances, instance)) > 0
-		if !there && !seen {
+		switch {
+		case !there && !seen:
 			return gone.Since, true
+		case !seen && gone.Order != nil:
+			failed = gone.Order()
 		}
 		seen = true
-		return revision, !there
+		return revision, !there || failed != nil
 	})
-	if err != nil {
+	if err := errors.Join(failed, err); err != nil {
 		return 0, err
 	}
 	if revision == 0 {

@@ -235,3 +235,33 @@ func TestGoneStopsWhenTheEndCannotBeNoted(t *testing.T) {
 		}
 	})
 }
+
+// The order may be obeyed before anybody could look a second time: it is given only
+// when the instance has been seen, so that its end is seen too.
+func TestGoneOrdersTheEndOfWhatIsThere(t *testing.T) {
+	here, away := look{5, []*discovery.Instance{running("a", 5)}}, look{7, nil}
+	down := errors.New("etcd is down")
+	for name, tc := range map[string]struct {
+		looks  []look
+		answer error
+		orders int
+		want   error
+	}{
+		"there":          {[]look{here, here, away}, nil, 1, nil},
+		"not there":      {[]look{away}, nil, 0, ErrNotAnnounced},
+		"order not kept": {[]look{here, away}, down, 1, down},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				orders := 0
+				_, err := waiter([]acks{{ack("r1", 7, 7)}}, tc.looks).Gone(t.Context(), "web", "a", Gone{Order: func() error {
+					orders++
+					return tc.answer
+				}})
+				if orders != tc.orders || !errors.Is(err, tc.want) {
+					t.Errorf("got %d orders and %v, want %d and %v", orders, err, tc.orders, tc.want)
+				}
+			})
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +27,8 @@ type demo struct {
 
 	render, announce *process
 	images           []string
-	started          int // containers so far
+	started          int         // containers so far
+	late             atomic.Bool // the engine may still be making something
 
 	sent, lost, retried int64 // over all phases
 	failures            []string
@@ -65,8 +67,7 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	d.onStop("remove "+d.dir, func(context.Context) error { return os.RemoveAll(d.dir) })
-	d.onStop("remove images", d.removeImages)
-	d.onStop("remove containers", d.removeContainers)
+	d.onStop("remove containers and images", d.remove)
 	d.onStop("end orphans", func(context.Context) error {
 		if err := killOrphans(); err != nil && d.patience.Err() == nil {
 			return err
@@ -242,7 +243,7 @@ func (d *demo) summary() {
 	}
 	d.summed = true
 	if d.retried > 0 {
-		d.tell.say("sent again by the client: %d GETs, whose kept connection was closed by a reload", d.retried)
+		d.tell.say("GETs that clients sent again, because a reload closed their kept connection: %d", d.retried)
 	}
 	d.tell.say("requests sent %d, lost %d", d.sent, d.lost)
 }

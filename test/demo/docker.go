@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // service is what the demo's containers call themselves.
@@ -60,14 +62,16 @@ func (d *demo) buildImages(ctx context.Context) error {
 	if err := copyFile(filepath.Join(place, "hello"), filepath.Join(d.bin, "hello")); err != nil {
 		return fmt.Errorf("build image: %w", err)
 	}
+	var builds errgroup.Group
 	for _, version := range []string{"v1", "v2"} {
 		d.images = append(d.images, d.image(version))
-		if _, err := d.create(ctx, "build", "--quiet", "--tag", d.image(version), "--label", d.label(),
-			"--build-arg", "VERSION="+version, "--file", d.dockerfile, place); err != nil {
+		builds.Go(func() error {
+			_, err := d.create(ctx, "build", "--quiet", "--tag", d.image(version), "--label", d.label(),
+				"--build-arg", "VERSION="+version, "--file", d.dockerfile, place)
 			return err
-		}
+		})
 	}
-	return nil
+	return builds.Wait()
 }
 
 // startContainer runs the next one, with all its ports published at random.
@@ -87,48 +91,44 @@ func (d *demo) create(ctx context.Context, args ...string) (string, error) {
 	bounded, cancel := context.WithTimeout(d.patience, time.Minute)
 	defer cancel()
 	out, err := docker(bounded, args...)
+	if bounded.Err() != nil {
+		d.late.Store(true)
+	}
 	return out, errors.Join(err, ctx.Err())
 }
 
-// removeContainers removes every container of this run, whatever has become of it.
-func (d *demo) removeContainers(ctx context.Context) error {
-	return d.again(ctx, func() error {
-		ids, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+d.label())
-		if err != nil || ids == "" {
-			return err
-		}
-		_, err = docker(ctx, append([]string{"rm", "--force", "--volumes"}, strings.Fields(ids)...)...)
-		return err
-	})
-}
-
-// removeImages removes those images of this run that there are.
-func (d *demo) removeImages(ctx context.Context) error {
-	return d.again(ctx, func() error {
-		for _, image := range d.images {
-			id, err := docker(ctx, "images", "--quiet", image)
-			if err != nil {
-				return err
-			}
-			if id == "" {
-				continue
-			}
-			if _, err := docker(ctx, "rmi", "--force", image); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// again removes once more a little later if somebody was in a hurry: then create may
-// have been cut off.
-func (d *demo) again(ctx context.Context, remove func() error) error {
-	err := remove()
-	if d.patience.Err() == nil {
+// remove removes every container and every image of this run, whatever has become of them.
+func (d *demo) remove(ctx context.Context) error {
+	err := errors.Join(d.removeContainers(ctx), d.removeImages(ctx))
+	if !d.late.Load() {
 		return err
 	}
-	return errors.Join(err, pause(ctx, time.Second), remove())
+	return errors.Join(err, pause(ctx, 2*time.Second), d.removeContainers(ctx), d.removeImages(ctx))
+}
+
+func (d *demo) removeContainers(ctx context.Context) error {
+	ids, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+d.label())
+	if err != nil || ids == "" {
+		return err
+	}
+	_, err = docker(ctx, append([]string{"rm", "--force", "--volumes"}, strings.Fields(ids)...)...)
+	return err
+}
+
+func (d *demo) removeImages(ctx context.Context) error {
+	for _, image := range d.images {
+		id, err := docker(ctx, "images", "--quiet", image)
+		if err != nil {
+			return err
+		}
+		if id == "" {
+			continue
+		}
+		if _, err := docker(ctx, "rmi", "--force", image); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // machineAddress finds an address under which published ports are reached and

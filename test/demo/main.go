@@ -52,6 +52,8 @@ func run(args []string, out, errs io.Writer) (code int) {
 		if err := d.cleanup(); err != nil {
 			fmt.Fprintln(errs, "demo: clean up:", err)
 			code = 1
+		} else {
+			d.tell.end(true, "everything that was started is gone")
 		}
 		d.summary()
 	}()

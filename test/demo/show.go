@@ -132,10 +132,10 @@ func (d *demo) kill(ctx context.Context, running []*container) ([]*container, er
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
+		killed := time.Now()
 		if _, err := docker(ctx, "kill", victim.name); err != nil {
 			return err
 		}
-		killed := time.Now()
 		if _, err := d.ask(ctx, "wait", service+"/"+victim.instance, "--gone", "--timeout", "10s"); err != nil {
 			return err
 		}

@@ -201,6 +201,12 @@ func TestDrainAndResume(t *testing.T) {
 		}
 		return out
 	}
+	if out, err := command(testbed.announce, "drain", service+"/mistyped", "--endpoints", endpoint); err == nil {
+		t.Errorf("the drain of what is not announced succeeds: %s", out)
+	}
+	if drains := etcdctl(t, endpoint, "get", "--prefix", "--keys-only", "/rollcall/drains/"); drains != "" {
+		t.Errorf("it left an order: %s", drains)
+	}
 	if out := do("drain", service+"/"+names[0]); !strings.Contains(out, "confirmed by 1 renderer") {
 		t.Errorf("drain says %q", out)
 	}

@@ -1,6 +1,8 @@
 package loadgen
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,5 +80,35 @@ func TestSince(t *testing.T) {
 	}
 	if got.Sent() != 2 || got.Lost() != 1 || got.LostGets() != 0 {
 		t.Errorf("sent %d, lost %d, of them GETs %d, want 2, 1, 0", got.Sent(), got.Lost(), got.LostGets())
+	}
+}
+
+func TestPrint(t *testing.T) {
+	r := newResult()
+	r.Took = 2 * time.Second
+	o := order{method: "GET"}
+	for range 3 {
+		r.count(o, outcome{instance: "web-1", version: "v1", latency: 10 * time.Millisecond})
+	}
+	r.count(order{method: "POST", fresh: true}, outcome{kind: ServerError, err: fmt.Errorf("status 502 Bad Gateway")})
+	r.Failures[0].At = 1500 * time.Millisecond
+	if got, want := r.String(), "requests sent 4, lost 1 (p50 10ms, p99 10ms, max 10ms)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	var out strings.Builder
+	r.Print(&out)
+	want := `sent       4 in 2s, 2/s (1 POST, 1 on fresh connections)
+ok         3
+lost       1 (0 GET, 1 POST)
+           1 5xx
+retried    0 on a kept connection closed without an answer
+reopened   0 kept connections found closed before the next request
+latency    p50 10ms, p99 10ms, p99.9 10ms, max 10ms
+instances  web-1 100%
+versions   v1 100%
+failure    at 1.5s: POST: 5xx: status 502 Bad Gateway
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 }

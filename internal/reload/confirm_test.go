@@ -220,7 +220,7 @@ func TestGenerationEndpoint(t *testing.T) {
 		{"endless", strings.Repeat("x", 1<<20), 200, strings.Repeat("x", 4096)},
 	}
 	for _, tt := range tests {
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(tt.status)
 			fmt.Fprint(w, tt.body)
 		}))

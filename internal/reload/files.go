@@ -47,7 +47,7 @@ func resolve(path string) (string, error) {
 	for range 40 { // as many as the kernel follows, path_resolution(7)
 		target, err := os.Readlink(path)
 		if err != nil {
-			return path, nil
+			return path, nil //nolint:nilerr // it is no symbolic link
 		}
 		if !filepath.IsAbs(target) {
 			target = filepath.Join(filepath.Dir(path), target)

@@ -126,10 +126,9 @@ func helpListen() int {
 
 // A helperProcess is the test binary in another role.
 type helperProcess struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	out    *bufio.Reader
-	result chan error
+	t   *testing.T
+	cmd *exec.Cmd
+	out *bufio.Reader
 }
 
 func startHelper(t *testing.T, mode string) *helperProcess {
@@ -303,7 +302,7 @@ func TestProcessThatIsGone(t *testing.T) {
 		t.Error("a zombie is alive")
 	}
 	other := Process{Pid: os.Getpid(), Start: 1}
-	if other.alive() || other.signal(unix.SIGTERM) != os.ErrProcessDone {
+	if other.alive() || !errors.Is(other.signal(unix.SIGTERM), os.ErrProcessDone) {
 		t.Error("a process with the id of another is taken for it")
 	}
 	if err := other.wait(t.Context()); err != nil {

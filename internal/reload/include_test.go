@@ -1,6 +1,7 @@
 package reload
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -114,7 +115,7 @@ func TestFragmentThatIsNotIncluded(t *testing.T) {
 		tx := f.transactionOn(PidFile{Path: f.pidFile})
 		elsewhere := filepath.Join(f.dir, "elsewhere.conf")
 		_, err := tx.Apply(t.Context(), f.fragment(elsewhere, "g1"))
-		step, _ := err.(*StepError)
+		step, _ := errors.AsType[*StepError](err)
 		if step == nil || step.Step != StepValidate || !strings.Contains(err.Error(), "does not include") || !strings.Contains(err.Error(), "hint") {
 			t.Errorf("got %v, want a hint that the main file does not include it", err)
 		}

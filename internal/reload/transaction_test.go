@@ -108,7 +108,7 @@ func TestEveryStepThatFails(t *testing.T) {
 	before := map[string]string{"a": "old a", "b": "old b", ".rollcall-a.good": "old a", ".rollcall-b.good": "old b"}
 	tests := []struct {
 		name   string
-		break_ func(p *fakeProxy, tx *Transaction)
+		spoil  func(p *fakeProxy, tx *Transaction)
 		first  bool // nothing was there before
 		step   Step
 		calls  []string
@@ -117,17 +117,17 @@ func TestEveryStepThatFails(t *testing.T) {
 	}{
 		{
 			name: "stage", step: StepStage,
-			break_: func(_ *fakeProxy, tx *Transaction) {},
+			spoil: func(_ *fakeProxy, _ *Transaction) {},
 		},
 		{
 			name: "validate", step: StepValidate, calls: []string{"validate g2"}, output: "its words",
-			break_: func(p *fakeProxy, _ *Transaction) {
+			spoil: func(p *fakeProxy, _ *Transaction) {
 				p.validate = func(Staged) error { return &ServerError{Err: errFake, Output: "its words"} }
 			},
 		},
 		{
 			name: "swap of the second file", step: StepSwap, calls: []string{"validate g2"},
-			break_: func(_ *fakeProxy, tx *Transaction) {
+			spoil: func(_ *fakeProxy, tx *Transaction) {
 				tx.rename = func(from, to string) error {
 					if filepath.Base(to) == "b" {
 						return errFake
@@ -138,16 +138,16 @@ func TestEveryStepThatFails(t *testing.T) {
 		},
 		{
 			name: "reload", step: StepReload, calls: []string{"validate g2", "reload", "reload", "confirm g1"},
-			break_: func(p *fakeProxy, _ *Transaction) { p.reload = once() },
+			spoil: func(p *fakeProxy, _ *Transaction) { p.reload = once() },
 		},
 		{
 			name: "confirm", step: StepConfirm, calls: []string{"validate g2", "reload", "confirm g2", "reload", "confirm g1"}, output: "its words",
-			break_: func(p *fakeProxy, _ *Transaction) { p.confirm = failFor("g2") },
+			spoil: func(p *fakeProxy, _ *Transaction) { p.confirm = failFor("g2") },
 		},
 		{
 			name: "first of all", first: true, step: StepConfirm, calls: []string{"validate g2", "reload", "confirm g2", "reload"}, output: "its words",
-			break_: func(p *fakeProxy, _ *Transaction) { p.confirm = failFor("g2"); p.running = nil },
-			want:   map[string]string{},
+			spoil: func(p *fakeProxy, _ *Transaction) { p.confirm = failFor("g2"); p.running = nil },
+			want:  map[string]string{},
 		},
 	}
 	for _, tt := range tests {
@@ -165,7 +165,7 @@ func TestEveryStepThatFails(t *testing.T) {
 			}
 			p.calls = nil
 			p.running = func() (string, error) { return "g1", nil }
-			tt.break_(p, tx)
+			tt.spoil(p, tx)
 			c := Candidate{Generation: "g2", Files: files("new")}
 			if tt.step == StepStage {
 				// A directory that cannot be removed is in the staged file's place.

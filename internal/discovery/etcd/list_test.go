@@ -15,7 +15,7 @@ import (
 
 func TestListReadsEveryLayoutOnce(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestList"
+	prefix := unique(t)
 	c := open(t, shared)
 	put(t, c, prefix+"/web/a", `{"host":"10.0.0.5","port":80}`)
 	put(t, c, prefix+"/web/b", "10.0.0.6:80")
@@ -34,7 +34,7 @@ func TestListReadsEveryLayoutOnce(t *testing.T) {
 
 func TestTTLs(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestTTLs"
+	prefix := unique(t)
 	c := open(t, shared)
 	grant := func(ttl int64) clientv3.OpOption {
 		l, err := c.c.Grant(testContext(t), ttl)
@@ -66,7 +66,7 @@ func TestTTLs(t *testing.T) {
 
 func TestWatchService(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestWatchService"
+	prefix := unique(t)
 	c := open(t, shared)
 	put(t, c, prefix+"/web/a", "10.0.0.5:80")
 	put(t, c, prefix+"/web2/x", "10.0.0.9:80")

@@ -10,12 +10,14 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/goleak"
 
 	"rollcall/internal/discovery"
@@ -24,8 +26,18 @@ import (
 // patience is how long a condition may take on a busy machine before a test gives up.
 const patience = 30 * time.Second
 
-// shared is the server of all tests that can be told apart by their prefix.
-var shared *Server
+var (
+	// shared is the server of all tests that can be told apart by their prefix.
+	shared *Server
+	// prefixes counts them: with -count a test meets what it left behind.
+	prefixes atomic.Int64
+)
+
+// unique gives a prefix that nobody else uses.
+func unique(t *testing.T) string {
+	t.Helper()
+	return fmt.Sprintf("/%s-%d", t.Name(), prefixes.Add(1))
+}
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(suite{m})
@@ -58,11 +70,18 @@ type node struct {
 	t   *testing.T
 	dir string
 	url string
+
+	tune func(*embed.Config)
 }
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	n := &node{t: t, dir: t.TempDir(), url: fmt.Sprintf("http://127.0.0.1:%d", freePort(t))}
+	return newTunedNode(t, func(*embed.Config) {})
+}
+
+func newTunedNode(t *testing.T, tune func(*embed.Config)) *node {
+	t.Helper()
+	n := &node{t: t, dir: t.TempDir(), url: fmt.Sprintf("http://127.0.0.1:%d", freePort(t)), tune: tune}
 	n.start()
 	t.Cleanup(n.stop)
 	return n
@@ -70,11 +89,14 @@ func newNode(t *testing.T) *node {
 
 func (n *node) start() {
 	n.t.Helper()
-	s, err := StartServer(testContext(n.t), n.dir, []string{n.url})
+	cfg, err := serverConfig(n.dir, []string{n.url})
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.Server = s
+	n.tune(cfg)
+	if n.Server, err = startServer(testContext(n.t), cfg); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 func (n *node) stop() {

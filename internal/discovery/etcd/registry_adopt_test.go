@@ -42,7 +42,7 @@ func TestRegistryTakesUpTheLeaseOfItsPredecessor(t *testing.T) {
 	c := open(t, shared)
 	for _, layout := range discovery.Layouts() {
 		t.Run(string(layout), func(t *testing.T) {
-			prefix := "/TestAdopt/" + string(layout)
+			prefix := unique(t)
 			cfg := RegistryConfig{Prefix: prefix, TTL: 5 * time.Second, StateFile: filepath.Join(t.TempDir(), "state", "lease")}
 			a, b, d := record(t, prefix, layout, "a", 80, ""), record(t, prefix, layout, "b", 81, ""), record(t, prefix, layout, "d", 82, "")
 			first := keep(t, c, cfg)
@@ -81,7 +81,7 @@ func TestRegistryTakesUpTheLeaseOfItsPredecessor(t *testing.T) {
 func TestRegistryCleansUpBelowTheFormerPrefix(t *testing.T) {
 	t.Parallel()
 	c := open(t, shared)
-	cfg := RegistryConfig{Prefix: "/TestFormer", StateFile: filepath.Join(t.TempDir(), "lease")}
+	cfg := RegistryConfig{Prefix: unique(t), StateFile: filepath.Join(t.TempDir(), "lease")}
 	var rs []discovery.Record
 	for i := range 150 {
 		rs = append(rs, record(t, cfg.Prefix, discovery.LayoutHostPort, "i"+string(rune('a'+i/26))+string(rune('a'+i%26)), 80, ""))
@@ -89,17 +89,18 @@ func TestRegistryCleansUpBelowTheFormerPrefix(t *testing.T) {
 	first := keep(t, c, cfg)
 	first.settle(t, rs...)
 	first.stop()
-	cfg.Prefix = "/TestLatter"
+	former := cfg.Prefix
+	cfg.Prefix = unique(t)
 	second := keep(t, c, cfg)
 	second.settle(t, record(t, cfg.Prefix, discovery.LayoutHostPort, "a", 80, ""))
-	if got := len(dump(t, c, "/TestFormer")); got != 0 {
+	if got := len(dump(t, c, former)); got != 0 {
 		t.Errorf("%d records of the former prefix are left", got)
 	}
 }
 
 func TestRegistryStartsAfreshWhenTheRememberedLeaseIsGone(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestForgotten"
+	prefix := unique(t)
 	c := open(t, shared)
 	cfg := RegistryConfig{Prefix: prefix, StateFile: filepath.Join(t.TempDir(), "lease")}
 	a := record(t, prefix, discovery.LayoutJSON, "a", 80, "1")
@@ -123,7 +124,7 @@ func TestRegistryStartsAfreshWhenTheRememberedLeaseIsGone(t *testing.T) {
 func TestStateFileIsOnePerProcess(t *testing.T) {
 	t.Parallel()
 	c := open(t, shared)
-	cfg := RegistryConfig{Prefix: "/TestLock", StateFile: filepath.Join(t.TempDir(), "lease")}
+	cfg := RegistryConfig{Prefix: unique(t), StateFile: filepath.Join(t.TempDir(), "lease")}
 	first := keep(t, c, cfg)
 	cfg.Logger, cfg.Registerer = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	if _, err := NewRegistry(c, cfg); err == nil || !strings.Contains(err.Error(), cfg.StateFile+" is in use: another announce runs") {
@@ -145,7 +146,7 @@ func TestStateFileWithNonsenseIsReplaced(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "text": "hello", "too long": strings.Repeat("f", 40), "cut off": "694d\x00\x00"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			prefix := "/TestNonsense/" + strings.ReplaceAll(name, " ", "-")
+			prefix := unique(t)
 			cfg := RegistryConfig{Prefix: prefix, StateFile: filepath.Join(t.TempDir(), "lease")}
 			if err := os.WriteFile(cfg.StateFile, []byte(content), 0o600); err != nil {
 				t.Fatal(err)

@@ -36,7 +36,7 @@ func TestRegistryLeavesAnotherOwnersRecordAlone(t *testing.T) {
 	for _, layout := range discovery.Layouts() {
 		t.Run(string(layout), func(t *testing.T) {
 			t.Parallel()
-			prefix := "/TestConflict/" + string(layout)
+			prefix := unique(t)
 			lease := foreign(t, c, prefix, layout, "core-02", "m2")
 			before := dump(t, c, prefix)
 			k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
@@ -81,7 +81,7 @@ func TestRegistryReplacesRecordsOfItsOwnMachine(t *testing.T) {
 	c := open(t, shared)
 	for _, layout := range []discovery.Layout{discovery.LayoutJSON, discovery.LayoutDirectory} {
 		t.Run(string(layout), func(t *testing.T) {
-			prefix := "/TestOwnMachine/" + string(layout)
+			prefix := unique(t)
 			foreign(t, c, prefix, layout, "core-01", "m1")
 			k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
 			a := record(t, prefix, layout, "a", 80, "1")
@@ -96,7 +96,7 @@ func TestRegistryReplacesRecordsOfItsOwnMachine(t *testing.T) {
 // Two machines without an id are not the same machine.
 func TestRegistryWithoutMachineReplacesNothing(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestNoMachine"
+	prefix := unique(t)
 	c := open(t, shared)
 	foreign(t, c, prefix, discovery.LayoutJSON, "core-02", "")
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
@@ -106,7 +106,7 @@ func TestRegistryWithoutMachineReplacesNothing(t *testing.T) {
 
 func TestRegistryTakesOver(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestTakeover"
+	prefix := unique(t)
 	c := open(t, shared)
 	put(t, c, prefix+"/web/a", "by hand")
 	k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1", Takeover: true})
@@ -118,7 +118,7 @@ func TestRegistryTakesOver(t *testing.T) {
 // Whoever took a key over keeps it when its former owner is done with it.
 func TestRegistryDeletesOnlyWhatIsItsOwn(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestDelete"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
 	b := record(t, prefix, discovery.LayoutJSON, "b", 80, "1")
@@ -135,7 +135,7 @@ func TestRegistryDeletesOnlyWhatIsItsOwn(t *testing.T) {
 // Of a directory in which somebody took one field, the others are still ours to delete.
 func TestRegistryDeletesTheRestOfADirectory(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestDeleteRest"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	k.settle(t, record(t, prefix, discovery.LayoutDirectory, "a", 80, "1"))

@@ -25,7 +25,7 @@ func withdraw(t *testing.T, k *keeper) <-chan withdrawal {
 // neither leave the record behind nor pass over it: balancers may use it.
 func TestWithdrawAfterAWriteWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestDoubtWrite"
+	prefix := unique(t)
 	direct, wire := open(t, shared), newLink(t, shared)
 	k := keep(t, openURL(t, wire.url), RegistryConfig{Prefix: prefix})
 	k.settle(t)
@@ -53,7 +53,7 @@ func TestWithdrawAfterAWriteWithoutAnAnswer(t *testing.T) {
 
 func TestWithdrawWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestDoubtWithdraw"
+	prefix := unique(t)
 	direct, wire := open(t, shared), newLink(t, shared)
 	k := keep(t, openURL(t, wire.url), RegistryConfig{Prefix: prefix})
 	k.settle(t, record(t, prefix, discovery.LayoutJSON, "a", 80, "1"))

@@ -9,7 +9,7 @@ import (
 
 func TestRegistryPutsBackWhatWasDeletedByHand(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestPutBack"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keepVerifying(t, c, RegistryConfig{Prefix: prefix}, 50*time.Millisecond)
 	a, b := record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), record(t, prefix, discovery.LayoutDirectory, "b", 81, "1")
@@ -24,7 +24,7 @@ func TestRegistryPutsBackWhatWasDeletedByHand(t *testing.T) {
 
 func TestRegistryAnnouncesAgainAfterItsLeaseIsRevoked(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestRevoked"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix, TTL: 2 * time.Second})
 	a, b := record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), record(t, prefix, discovery.LayoutJSON, "b", 81, "1")
@@ -45,7 +45,7 @@ func TestRegistryAnnouncesAgainAfterItsLeaseIsRevoked(t *testing.T) {
 // A lease that went unnoticed is noticed by the next write at the latest.
 func TestRegistryFindsItsLeaseGoneWhenItWrites(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestRevokedWrite"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix, TTL: time.Hour}) // renewed after twenty minutes
 	a, b := record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), record(t, prefix, discovery.LayoutJSON, "b", 81, "1")

@@ -63,7 +63,7 @@ func TestRegistryWritesNothingWhileAnotherOwnsTheKey(t *testing.T) {
 // not make every record flap.
 func TestRegistryKeepsItsLease(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestKeepsLease"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix, TTL: 2 * time.Second})
 	k.settle(t, record(t, prefix, discovery.LayoutJSON, "a", 80, "1"))

@@ -16,7 +16,7 @@ func TestRegistryWritesEveryLayout(t *testing.T) {
 	c := open(t, shared)
 	for _, layout := range discovery.Layouts() {
 		t.Run(string(layout), func(t *testing.T) {
-			prefix := "/TestLayouts/" + string(layout)
+			prefix := unique(t)
 			k := keep(t, c, RegistryConfig{Prefix: prefix})
 			a, b := record(t, prefix, layout, "a", 80, "1"), record(t, prefix, layout, "b", 81, "1")
 			k.settle(t, a, b)
@@ -45,7 +45,7 @@ func TestRegistryWritesEveryLayout(t *testing.T) {
 
 func TestRegistryRecordIsReadByAScript(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestScript"
+	prefix := unique(t)
 	k := keep(t, open(t, shared), RegistryConfig{Prefix: prefix})
 	k.settle(t, record(t, prefix, discovery.LayoutHostPort, "apache1", 8080, ""))
 	out, err := exec.Command("etcdctl", "--endpoints", shared.Endpoints()[0], "get", "--print-value-only", prefix+"/web/apache1").CombinedOutput()
@@ -57,7 +57,7 @@ func TestRegistryRecordIsReadByAScript(t *testing.T) {
 // A reader sees the old fields or the new ones, never some of both.
 func TestRegistryUpdateIsOneTransactionOfWhatChanged(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestUpdate"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	k.settle(t, record(t, prefix, discovery.LayoutDirectory, "a", 80, "1"))
@@ -95,7 +95,7 @@ func TestRegistryUpdateIsOneTransactionOfWhatChanged(t *testing.T) {
 
 func TestRegistryWritesManyRecordsInFewTransactions(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestMany"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	var rs []discovery.Record
@@ -117,7 +117,7 @@ func TestRegistryWritesManyRecordsInFewTransactions(t *testing.T) {
 // Dozens of fields exchanged at once do not fit into one transaction.
 func TestRegistryExchangesMoreFieldsThanATransactionHolds(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestFields"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	for _, generation := range []string{"old", "new"} {
@@ -135,7 +135,7 @@ func TestRegistryExchangesMoreFieldsThanATransactionHolds(t *testing.T) {
 // Records of many kilobytes reach the limit of a request before that of operations.
 func TestRegistryCutsLargeRequests(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestLarge"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	var rs []discovery.Record

@@ -39,7 +39,7 @@ func deletions(t *testing.T, c *Client, prefix string, after int64) map[string]i
 
 func TestWithdrawGivesTheRevisionOfEachDeletion(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestWithdraw"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	var rs []discovery.Record
@@ -70,7 +70,7 @@ func TestWithdrawGivesTheRevisionOfEachDeletion(t *testing.T) {
 
 func TestWithdrawOfNothing(t *testing.T) {
 	t.Parallel()
-	k := keep(t, open(t, shared), RegistryConfig{Prefix: "/TestWithdrawNothing"})
+	k := keep(t, open(t, shared), RegistryConfig{Prefix: unique(t)})
 	for range 2 {
 		if got, err := k.Withdraw(testContext(t)); err != nil || len(got) != 0 {
 			t.Errorf("Withdraw() = %v, %v; want nothing", got, err)
@@ -81,7 +81,7 @@ func TestWithdrawOfNothing(t *testing.T) {
 // A record that another owner has is not in the way.
 func TestWithdrawDuringAConflict(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestWithdrawConflict"
+	prefix := unique(t)
 	c := open(t, shared)
 	put(t, c, prefix+"/web/a", "10.9.9.9:80")
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
@@ -116,28 +116,49 @@ func TestWithdrawWhileEtcdIsAwayEndsWithItsContext(t *testing.T) {
 // have noticed either.
 func TestWithdrawKnowsOfRecordsThatWentWithTheLease(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestWithdrawLost"
+	prefix := unique(t)
 	c := open(t, shared)
-	k := keep(t, c, RegistryConfig{Prefix: prefix, TTL: time.Hour})
-	k.settle(t, record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), record(t, prefix, discovery.LayoutJSON, "b", 81, "1"))
+	r, err := NewRegistry(c, RegistryConfig{
+		Prefix: prefix, TTL: time.Hour, Logger: (&logbook{}).logger(), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not Run, but its sessions one by one: the withdrawal is to fall between two.
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.session(ctx, func() {}) }()
+	k := &keeper{Registry: r}
+	a := record(t, prefix, discovery.LayoutJSON, "a", 80, "1")
+	k.settle(t, a)
 	before := revision(t, c)
 	if _, err := c.c.Revoke(testContext(t), k.leaseID()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := k.Withdraw(testContext(t))
-	if err != nil {
-		t.Fatal(err)
+	r.Set(records(a, record(t, prefix, discovery.LayoutJSON, "b", 81, "1")))
+	if err := <-ended; !errors.Is(err, errLeaseLost) {
+		t.Fatalf("session ended with %v, want the lease to be lost", err)
 	}
-	for id, at := range map[string]int64{"web/a": before + 1, "web/b": before + 1} {
-		if got[id] < at {
-			t.Errorf("%s was deleted at revision %d, Withdraw() says %d", id, at, got[id])
-		}
+	r.setLease(0)
+	done := withdraw(t, k)
+	eventually(t, "withdrawal has begun", func() bool { desired, _ := k.peek(); return len(desired) == 0 })
+	go func() { ended <- r.session(ctx, func() {}) }()
+	got := <-done
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	if deleted := deletions(t, c, prefix, before)[prefix+"/web/a"]; deleted == 0 || got.revisions["web/a"] < deleted {
+		t.Errorf("web/a was deleted at revision %d, Withdraw() says %v", deleted, got.revisions)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("session ended with %v", err)
 	}
 }
 
 func TestReleaseRevokesTheLease(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestRelease"
+	prefix := unique(t)
 	c := open(t, shared)
 	cfg := RegistryConfig{Prefix: prefix, StateFile: filepath.Join(t.TempDir(), "lease")}
 	k := keep(t, c, cfg)
@@ -163,7 +184,7 @@ func TestReleaseRevokesTheLease(t *testing.T) {
 // Stopped before it got to its predecessor's lease, a registry ends it all the same.
 func TestReleaseRevokesTheRememberedLease(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestReleaseRemembered"
+	prefix := unique(t)
 	c := open(t, shared)
 	cfg := RegistryConfig{Prefix: prefix, StateFile: filepath.Join(t.TempDir(), "lease")}
 	first := keep(t, c, cfg)
@@ -202,7 +223,7 @@ func TestReleaseSaysWhyItFailed(t *testing.T) {
 // after a Set of his own finds that set in etcd, or a later one.
 func TestSettledNeverReturnsBeforeTheSetThatPrecededIt(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestSettled"
+	prefix := unique(t)
 	c := open(t, shared)
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	port := func() int {
@@ -247,7 +268,7 @@ func TestSettledNeverReturnsBeforeTheSetThatPrecededIt(t *testing.T) {
 
 func TestSettledEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	k := keep(t, open(t, shared), RegistryConfig{Prefix: "/TestSettledContext"})
+	k := keep(t, open(t, shared), RegistryConfig{Prefix: unique(t)})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := k.Settled(ctx); !errors.Is(err, context.Canceled) { // nothing has been set

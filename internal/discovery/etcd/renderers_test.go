@@ -67,6 +67,11 @@ func TestAcknowledgementIsKeptWhileTheRendererLives(t *testing.T) {
 	if err != nil || len(res.Kvs) != 1 || res.Kvs[0].Lease == 0 {
 		t.Fatalf("key is %v, %v; want one under a lease", res, err)
 	}
+	a.Set(want)
+	lasting(t, "the same again is not written", 100*time.Millisecond, func() bool {
+		again, err := c.c.Get(testContext(t), discovery.RenderersPrefix+"/"+id)
+		return err == nil && len(again.Kvs) == 1 && again.Kvs[0].Version == 1
+	})
 	stop()
 	if got := acknowledged(t, c, id); got != nil {
 		t.Errorf("after its end it is still on the list: %v", got)

@@ -12,7 +12,7 @@ import (
 
 func TestSourceListsThenWatches(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestSource"
+	prefix := unique(t)
 	c := open(t, shared)
 	listed := put(t, c, prefix+"/web/a", "10.0.0.5:80")
 	w := watch(t, c, prefix)
@@ -31,7 +31,7 @@ func TestSourceListsThenWatches(t *testing.T) {
 	}
 	for _, step := range steps {
 		revision := step.do()
-		put(t, c, "/elsewhere/TestSource", "x") // etcd's revision is ahead of the records'
+		put(t, c, unique(t), "x") // etcd's revision is ahead of the records'
 		w.sees(t, step.want)
 		if got := w.last().Revision; got != revision {
 			t.Errorf("revision of %q is %d, want %d, that of its event", step.want, got, revision)
@@ -53,7 +53,7 @@ func TestSourceListsThenWatches(t *testing.T) {
 
 func TestSourceHandsOverATransactionAsOneCatalog(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestSourceTxn"
+	prefix := unique(t)
 	c := open(t, shared)
 	w := watch(t, c, prefix)
 	eventually(t, "first catalog", func() bool { return len(w.all()) == 1 })
@@ -78,7 +78,7 @@ func TestSourceHandsOverATransactionAsOneCatalog(t *testing.T) {
 // does not show.
 func TestSourceMissesNothingOfABusyWriter(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestSourceBusy"
+	prefix := unique(t)
 	c := open(t, shared)
 	var mu sync.Mutex
 	written := []int64{0} // the i-th write had this revision
@@ -140,7 +140,7 @@ func TestSourceMissesNothingOfABusyWriter(t *testing.T) {
 
 func TestSourceKeepsToItsPrefix(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestPrefix/services"
+	prefix := unique(t) + "/services"
 	c := open(t, shared)
 	put(t, c, prefix+"/web/a", "10.0.0.5:80")
 	put(t, c, prefix+"2/web/b", "10.0.0.6:80")
@@ -160,7 +160,7 @@ func TestSourceKeepsToItsPrefix(t *testing.T) {
 
 func TestSourceNamesWhatItRefusesOnce(t *testing.T) {
 	t.Parallel()
-	const prefix = "/TestRefused"
+	prefix := unique(t)
 	n := newNode(t)
 	c := open(t, n.Server)
 	put(t, c, prefix+"/web/bad", "nonsense")

@@ -47,6 +47,7 @@ func serverConfig(dir string, clients []string) (*embed.Config, error) {
 	cfg.AdvertisePeerUrls = cfg.ListenPeerUrls
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", "1h"
+	cfg.EnableGRPCGateway = false // nobody here speaks JSON to it
 	return cfg, nil
 }
 

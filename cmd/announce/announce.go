@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,7 +16,7 @@ import (
 
 // announce runs until a signal ends it.
 func announce(ctx context.Context, o *options) error {
-	stop, release := daemon.Signals(ctx, o.logger)
+	stop, release := daemon.Signals(ctx, o.logger, true)
 	defer release()
 	notifier := daemon.NewNotifier(o.logger)
 	lifecycle := daemon.NewLifecycle(o.logger, notifier)
@@ -44,7 +43,7 @@ func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness 
 	}
 	lifecycle.OnStop("etcd connection", time.Second, func(context.Context) error { return client.Close() })
 	records, err := etcd.NewRegistry(client, etcd.RegistryConfig{
-		Prefix: o.prefix, TTL: o.ttl, Machine: o.rules.Machine, StateFile: o.stateFile(),
+		Prefix: o.prefix, TTL: o.ttl, StateFile: o.stateFile(),
 		Takeover: o.takeover, Logger: o.logger, Registerer: registry,
 	})
 	if err != nil {
@@ -65,6 +64,7 @@ func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness 
 	}
 	readiness.Add("docker", watcher.Healthy)
 	readiness.Add("etcd", records.Healthy)
+	readiness.Add("drains", drains.Healthy)
 	readiness.Add("containers", a.Ready)
 	readiness.Add("records", records.Current)
 	readiness.Add("lifecycle", lifecycle.Check)
@@ -106,12 +106,8 @@ func (o *options) withdraw(ctx context.Context, client *etcd.Client, records *et
 	if err != nil {
 		return fmt.Errorf("%w (they end with their lease, in at most %s)", err, o.ttl)
 	}
-	revisions := map[string]int64{}
-	for id, revision := range deleted {
-		service, _, _ := strings.Cut(id, "/")
-		revisions[service] = max(revisions[service], revision)
-	}
-	renderers, err := o.waiter(client).Drained(ctx, revisions)
+	// Of what went before, too: requests to it may still be running.
+	renderers, err := o.waiter(client).Drained(ctx, records.Ended())
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ import (
 	"rollcall/internal/discovery/etcd"
 )
 
+// comeBack is how long a resumed instance may take to be announced again.
+const comeBack = 3 * time.Second
+
 // prepare checks what drain, resume and wait have in common.
 func (c *connection) prepare(cmd *cobra.Command, id string, timeout time.Duration) error {
 	var m cli.Mistakes
@@ -35,7 +38,8 @@ func newDrain(c *connection) *cobra.Command {
 		Short: "Take an instance out of every balancer and wait until nothing is sent to it",
 		Long: `Drain orders that an instance is kept out of every balancer, and returns when each
 of them has proven that it sends nothing to it any more. The container goes on
-running. The order stays, whatever is restarted, until 'announce resume'.`,
+running. The order stays, whatever is restarted, until 'announce resume'. It is obeyed by the
+announcer that keeps the record; one written by hand has to be deleted by hand.`,
 		Args:    cobra.ExactArgs(1),
 		PreRunE: func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,6 +91,18 @@ func (c *connection) drain(ctx context.Context, client *etcd.Client, id string) 
 	return n, err
 }
 
+// gone says that an instance does not come back although nothing keeps it out: its
+// container is not there. An announcer takes milliseconds.
+func (c *connection) gone(ctx context.Context, client *etcd.Client, service, instance string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, comeBack)
+	defer cancel()
+	err := c.waiter(client).Announced(ctx, service, instance)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true, nil
+	}
+	return false, err
+}
+
 func newResume(c *connection) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -107,6 +123,14 @@ func newResume(c *connection) *cobra.Command {
 				return err
 			}
 			if err := etcd.Drain(ctx, client, service, instance, nil); err != nil {
+				return err
+			}
+			gone, err := c.gone(ctx, client, service, instance)
+			if err != nil {
+				return err
+			}
+			if gone {
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "the order is lifted; %s is not announced, so there is nothing to route to\n", args[0])
 				return err
 			}
 			n, err := c.waiter(client).Routed(ctx, service, instance)

@@ -108,7 +108,7 @@ func TestSaid(t *testing.T) {
 		"nobody":        {0, nil, "web/a is drained (no renderer covers it, so there was nobody to wait for)\n", ""},
 		"one":           {1, nil, "web/a is drained (confirmed by 1 renderer)\n", ""},
 		"several":       {2, nil, "web/a is drained (confirmed by 2 renderers)\n", ""},
-		"not announced": {0, fmt.Errorf("web/a: %w", announcer.ErrNotAnnounced), "web/a: it is not announced; there is nothing to wait for\n", ""},
+		"not announced": {0, fmt.Errorf("web/a: %w", announcer.ErrNotAnnounced), "", "web/a: it is not announced\n   hint: nobody knows since when, so nothing is proven; `announce list` shows what is announced"},
 		"too late":      {0, fmt.Errorf("not confirmed by r1: %w", context.DeadlineExceeded), "", "not confirmed by r1: context deadline exceeded\n   hint: --timeout gives it longer; `announce list` shows who routes to what"},
 		"anything else": {0, failed, "", "etcd is down"},
 	} {

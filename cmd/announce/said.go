@@ -17,8 +17,7 @@ func (c *connection) said(cmd *cobra.Command, what string, renderers int, err er
 		return fmt.Errorf("%w\n   hint: --timeout gives it longer; `announce list` shows who routes to what", err)
 	}
 	if errors.Is(err, announcer.ErrNotAnnounced) {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%v; there is nothing to wait for\n", err)
-		return err
+		return fmt.Errorf("%w\n   hint: nobody knows since when, so nothing is proven; `announce list` shows what is announced", err)
 	}
 	if err != nil {
 		return err

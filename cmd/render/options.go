@@ -103,6 +103,9 @@ func (o *options) validate(cmd *cobra.Command) error {
 	if o.supervise && (o.once || o.dryRun) {
 		m.Addf("--supervise", "leave one of both out", "there is nothing to supervise with --once or --dry-run")
 	}
+	if o.embedEtcd != "" && (o.once || o.dryRun) {
+		m.Addf("--embed-etcd", "leave one of both out", "an etcd that was just started has nothing to render once")
+	}
 	if o.once && o.dryRun {
 		m.Addf("--once", "leave one of both out", "--dry-run changes nothing, --once does")
 	}

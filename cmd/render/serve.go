@@ -25,7 +25,7 @@ const onceTimeout = 30 * time.Second
 
 // serve runs until a signal ends it.
 func serve(ctx context.Context, o *options) error {
-	stop, release := daemon.Signals(ctx, o.logger)
+	stop, release := daemon.Signals(ctx, o.logger, false)
 	defer release()
 	notifier := daemon.NewNotifier(o.logger)
 	lifecycle := daemon.NewLifecycle(o.logger, notifier)
@@ -55,15 +55,19 @@ func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness 
 	}
 	lifecycle.OnStop("etcd connection", time.Second, func(context.Context) error { return client.Close() })
 
-	master, err := o.startServer(lifecycle)
-	if err != nil {
+	if err := o.makeRunDir(); err != nil {
 		return err
 	}
+	master, run := o.server()
 	transaction, err := o.transaction(master)
 	if err != nil {
 		return err
 	}
 	lifecycle.OnStop("transaction", time.Second, func(context.Context) error { return transaction.Close() })
+	// Before anything touches the server: it may be another render's.
+	if err := transaction.Lock(o.output); err != nil {
+		return err
+	}
 
 	source := etcd.NewSource(client, etcd.SourceConfig{Prefix: o.prefix, Logger: o.logger, Registerer: registry})
 	acknowledger := etcd.NewAcknowledger(client, o.logger)
@@ -75,11 +79,17 @@ func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness 
 		return fmt.Errorf("%w\n   hint: --status-listen chooses another address, or none", err)
 	}
 	readiness.Add("etcd", source.Healthy)
+	readiness.Add("acknowledgements", acknowledger.Healthy)
 	readiness.Add("balancer", r.Ready)
 	readiness.Add("lifecycle", lifecycle.Check)
 	lifecycle.Go("status endpoint", status.Run)
 	lifecycle.Go("readiness", func(ctx context.Context) error { return readiness.Run(ctx, notifier.Ready) })
+	// The renderer stays on the list until its server has answered the last request:
+	// whoever is not on it is not waited for.
 	lifecycle.Go("acknowledgements", acknowledger.Run)
+	if run != nil {
+		o.startServer(lifecycle, run)
+	}
 	lifecycle.Go("renderer", r.Run)
 	o.logger.Info("rendering", "proxy", o.name, "output", o.output, "prefix", o.prefix, "listen", o.listen, "id", o.id, "status", status.Addr())
 	return nil
@@ -110,27 +120,28 @@ func (o *options) startEtcd(ctx context.Context, lifecycle *daemon.Lifecycle) er
 	return nil
 }
 
-// startServer gives the process that reads the configuration: a child of ours, or
-// the one that runs by itself.
-func (o *options) startServer(lifecycle *daemon.Lifecycle) (reload.Master, error) {
-	if err := o.makeRunDir(); err != nil {
-		return nil, err
-	}
+// server gives the process that reads the configuration: a child of ours, which run
+// starts and stops, or the one that runs by itself.
+func (o *options) server() (master reload.Master, run func(context.Context) error) {
 	if !o.supervise {
 		return o.running(o.pidFile), nil
 	}
 	c := o.child(o.program, o.main, o.pidFile, o.balancer.Control)
 	c.Logger, c.StopTimeout = o.logger, o.stopWait
 	supervisor := reload.NewSupervisor(c)
-	// The lifecycle gives a loop ten seconds to end; the server's requests get longer.
+	return supervisor, supervisor.Run
+}
+
+// startServer runs the supervised server. Its requests get more time to end than
+// the lifecycle gives a loop.
+func (o *options) startServer(lifecycle *daemon.Lifecycle, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- supervisor.Run(ctx) }()
+	go func() { done <- run(ctx) }()
 	lifecycle.OnStop(o.name, o.stopWait+5*time.Second, func(context.Context) error {
 		cancel()
 		return <-done
 	})
-	return supervisor, nil
 }
 
 func (o *options) makeRunDir() error {

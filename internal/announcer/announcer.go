@@ -179,7 +179,8 @@ func (a *Announcer) announce() {
 			records[r.ID()] = r
 		}
 		for _, d := range k.decisions {
-			if d.Err != nil && !errors.Is(d.Err, errSilent) {
+			// Who announces one container wants to know whatever keeps it from that.
+			if d.Err != nil && (a.cfg.Rules.Single || !errors.Is(d.Err, errSilent)) {
 				reasons[d.Container+" "+d.Port] = d.Err.Error()
 			}
 		}

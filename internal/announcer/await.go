@@ -113,6 +113,14 @@ func (w *Waiter) routed(ctx context.Context, service string, wanted []*discovery
 	})
 }
 
+// Announced waits until the instance is in etcd.
+func (w *Waiter) Announced(ctx context.Context, service, instance string) error {
+	_, err := w.observe(ctx, service, name(service, instance)+" is not announced", func(instances []*discovery.Instance, _ int64) (int64, bool) {
+		return 0, len(matching(instances, instance)) > 0
+	})
+	return err
+}
+
 // Gone waits until the instances (all of the service, or the one named) have left
 // etcd and every renderer that covers the service has drained them. ErrNotAnnounced
 // says that they were not there, and nobody knows since when.

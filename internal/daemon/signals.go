@@ -34,13 +34,14 @@ func (s Stop) Keeping() bool {
 // Signals turns the signals that the process receives from now on into a Stop.
 // The end of ctx counts as the first TERM. HUP is harmless. After a second TERM
 // or INT the system's own action is back in force, so that a third one ends a
-// process that hangs. Release gives all signals back; call it once, at the end.
-func Signals(ctx context.Context, logger *slog.Logger) (stop Stop, release func()) {
+// process that hangs. USR1 is harmless too, unless the program keeps something that a
+// successor can take over. Release gives all signals back; call it once, at the end.
+func Signals(ctx context.Context, logger *slog.Logger, keeps bool) (stop Stop, release func()) {
 	// Room for a burst: a signal that finds the channel full is lost.
 	received := make(chan os.Signal, 16)
 	// HUP is caught, not ignored: an ignored signal would stay ignored in child processes.
 	signal.Notify(received, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGHUP)
-	stop, finish := obey(ctx, logger, received, func() { signal.Reset(syscall.SIGTERM, syscall.SIGINT) })
+	stop, finish := obey(ctx, logger, keeps, received, func() { signal.Reset(syscall.SIGTERM, syscall.SIGINT) })
 	return stop, func() {
 		signal.Stop(received)
 		finish()
@@ -48,7 +49,7 @@ func Signals(ctx context.Context, logger *slog.Logger) (stop Stop, release func(
 }
 
 // obey is Signals with the signals coming from a channel; surrender is called after the second TERM or INT.
-func obey(ctx context.Context, logger *slog.Logger, received <-chan os.Signal, surrender func()) (Stop, func()) {
+func obey(ctx context.Context, logger *slog.Logger, keeps bool, received <-chan os.Signal, surrender func()) (Stop, func()) {
 	graceful, endGraceful := context.WithCancelCause(ctx)
 	// Not a child of ctx: when ctx ends there must be time left for an orderly stop.
 	now, endNow := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -68,7 +69,7 @@ func obey(ctx context.Context, logger *slog.Logger, received <-chan os.Signal, s
 			asked := graceful.Err() != nil
 			cause := fmt.Errorf("received signal: %s", s)
 			switch {
-			case s == syscall.SIGHUP:
+			case s == syscall.SIGHUP, s == syscall.SIGUSR1 && !keeps:
 				logger.Debug("signal ignored", "signal", s.String())
 			case s == syscall.SIGUSR1 && !asked:
 				logger.Info("signal received, leaving everything to a successor", "signal", s.String())

@@ -63,7 +63,7 @@ func TestObey(t *testing.T) {
 				defer cancel()
 				received := make(chan os.Signal)
 				surrendered := 0
-				stop, release := obey(ctx, slog.New(slog.DiscardHandler), received, func() { surrendered++ })
+				stop, release := obey(ctx, slog.New(slog.DiscardHandler), true, received, func() { surrendered++ })
 				if tc.cancel {
 					cancel()
 				}
@@ -90,7 +90,7 @@ func TestObey(t *testing.T) {
 func TestObeyKeepsBeforeItStops(t *testing.T) {
 	for range 200 {
 		received := make(chan os.Signal, 1)
-		stop, release := obey(t.Context(), slog.New(slog.DiscardHandler), received, func() {})
+		stop, release := obey(t.Context(), slog.New(slog.DiscardHandler), true, received, func() {})
 		received <- syscall.SIGUSR1
 		<-stop.Graceful.Done()
 		if !stop.Keeping() {
@@ -109,7 +109,7 @@ func child() int {
 	if err != nil {
 		return 3
 	}
-	stop, release := Signals(context.Background(), logger)
+	stop, release := Signals(context.Background(), logger, true)
 	defer release()
 	l := NewLifecycle(logger, NewNotifier(logger))
 	l.OnStop("drain", time.Minute, func(ctx context.Context) error {

@@ -36,6 +36,8 @@ type Acknowledgement struct {
 	// Skipped names instances, as "service/instance", that are in the catalog but
 	// cannot be routed to: their host name does not resolve, say.
 	Skipped []string `json:"skipped,omitempty"`
+	// More says that Skipped does not name them all.
+	More bool `json:"more_skipped,omitempty"`
 
 	Generation string `json:"generation,omitempty"`
 	Healthy    bool   `json:"healthy"`
@@ -49,7 +51,7 @@ func (a *Acknowledgement) Covers(prefix, service string) bool {
 
 // Routes says whether the balancer is proven to send requests to an instance.
 func (a *Acknowledgement) Routes(prefix string, i *Instance) bool {
-	return a.Covers(prefix, i.Service) && a.Applied >= i.Revision && !slices.Contains(a.Skipped, i.ID())
+	return a.Covers(prefix, i.Service) && a.Applied >= i.Revision && !a.More && !slices.Contains(a.Skipped, i.ID())
 }
 
 // Key gives the key the acknowledgement is kept under.

@@ -39,6 +39,7 @@ func (r *Renderer) served(c *discovery.Catalog, generation string, skipped []str
 	r.restart(c.Revision)
 	r.ack.Applied, r.ack.Generation, r.ack.Healthy, r.ack.LastError = c.Revision, generation, true, ""
 	r.ack.Skipped = bounded(skipped)
+	r.ack.More = len(r.ack.Skipped) < len(skipped)
 	r.cfg.Acknowledger.Set(r.ack)
 
 	var news []string

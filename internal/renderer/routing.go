@@ -158,6 +158,19 @@ func recordRoutes(s *discovery.Service) []Route {
 	return slices.SortedFunc(maps.Keys(routes), compareRoutes)
 }
 
+// granted gives the service to which the operator has led a host and path. What is
+// below a path goes with it: a record must not take the log-in page out of a site.
+func (r *router) granted(route Route) (service string, ok bool) {
+	longest := -1
+	for _, o := range r.Routes {
+		below := route.Path == o.Path || strings.HasPrefix(route.Path, o.Path+"/")
+		if o.Host == route.Host && below && len(o.Path) > longest {
+			service, longest = o.Service, len(o.Path)
+		}
+	}
+	return service, longest >= 0
+}
+
 // assign settles who gets each host and path: the operator's routes first, then
 // services with instances in the order of their names, then those without: one that
 // was renamed must not keep its host from its successor.
@@ -171,6 +184,9 @@ func (r *router) assign(claims map[string]claim) map[string]map[string]string {
 			hosts[route.Host] = paths
 		}
 		owner, taken := paths[route.Path]
+		if by, ok := r.granted(route); ok && by != route.Service {
+			owner, taken = by, true
+		}
 		switch {
 		case !taken:
 			paths[route.Path] = route.Service

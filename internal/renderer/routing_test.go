@@ -59,6 +59,15 @@ func TestRoute(t *testing.T) {
 			nil,
 		},
 		{
+			"a record takes nothing below the operator's path on a host",
+			Routing{Routes: []Route{{Host: "www.x", Service: "web"}, {Host: "www.x", Path: "/api", Service: "api"}}},
+			catalog(1, api,
+				member("evil/1", "10.0.0.3", 80, hosts("www.x"), path("/login")),
+				member("good/1", "10.0.0.4", 80, hosts("other.x"), path("/login")), web),
+			[]string{"other.x/login=good", "www.x/api=api", "www.x/=web", "api: 10.0.0.2:80", "evil: 10.0.0.3:80", "good: 10.0.0.4:80", "web: 10.0.0.1:80"},
+			[]string{"evil/1"},
+		},
+		{
 			"a single service that was said twice",
 			Routing{Services: []string{"web", "web"}},
 			catalog(1, api, web),

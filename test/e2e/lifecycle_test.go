@@ -221,9 +221,17 @@ func TestDrainAndResume(t *testing.T) {
 	if err := evenly(b.url, names[1]); err != nil {
 		t.Errorf("after a restart of the announcer: %v", err)
 	}
+	if out, err := command(testbed.announce, "wait", service+"/mistyped", "--gone", "--endpoints", endpoint); err == nil {
+		t.Errorf("the end of what was never announced is proven: %s", out)
+	}
 	do("resume", service+"/"+names[0])
 	if err := evenly(b.url, names...); err != nil {
 		t.Errorf("after the resume: %v", err)
+	}
+	do("drain", service+"/"+names[1])
+	docker(t, "rm", "-f", names[1])
+	if out := do("resume", service+"/"+names[1]); !strings.Contains(out, "the order is lifted") {
+		t.Errorf("the resume of what is gone says %q", out)
 	}
 }
 
@@ -250,6 +258,70 @@ func TestRenderKilled(t *testing.T) {
 				t.Error("the server was started a second time; it should have been taken over")
 			}
 		})
+	}
+}
+
+// A second render for the same file refuses to start, and leaves the first one's
+// server alone.
+func TestSecondRender(t *testing.T) {
+	t.Parallel()
+	endpoint := newEtcd(t)
+	put(t, endpoint, "/services/web/one", serveName(t, "one"))
+	b := startRender(t, "nginx", endpoint, "--service", "web")
+	eventually(t, "it is served", func() error { return evenly(b.url, "one") })
+	second := start(t, nil, testbed.render, append(b.cmd.Args[1:], "--status-listen", "")...)
+	if code := second.wait(); code != 1 || !strings.Contains(second.output(), "another render") {
+		t.Errorf("the second render exits with %d:\n%s", code, second.output())
+	}
+	if err := evenly(b.url, "one"); err != nil {
+		t.Errorf("after the second render: %v", err)
+	}
+	if strings.Contains(b.output(), "server died") {
+		t.Error("the second render ended the first one's server")
+	}
+}
+
+// When a whole machine stops, announce and render are told at the same time. Announce
+// waits for the server that still answers, not only for the renderer.
+func TestEverythingStopsAtOnce(t *testing.T) {
+	t.Parallel()
+	endpoint := newEtcd(t)
+	name := unique("last")
+	runContainer(t, name, "v1", "-P")
+	a := startAnnounce(t, endpoint, "--container", name, "--service", "last")
+	b := startRender(t, "nginx", endpoint, "--service", "last")
+	eventually(t, "it is routed", func() error { return evenly(b.url, name) })
+	answered := make(chan int, 1)
+	go func() {
+		code, _, _ := get(b.url + "/slow?d=4s")
+		answered <- code
+	}()
+	eventually(t, "the slow request runs", func() error {
+		conns, err := established(endpointOf(t, endpoint, "last"))
+		if err == nil && conns == 0 {
+			err = errors.New("no connection to the container")
+		}
+		return err
+	})
+	b.signal(syscall.SIGTERM)
+	eventually(t, "the server is being stopped", func() error {
+		if !strings.Contains(b.output(), "server is being stopped") {
+			return errors.New(b.output())
+		}
+		return nil
+	})
+	a.signal(syscall.SIGTERM)
+	if code := a.wait(); code != 0 {
+		t.Errorf("announce exits with %d, want 0", code)
+	}
+	docker(t, "kill", name)
+	select {
+	case code := <-answered:
+		if code != http.StatusOK {
+			t.Errorf("the slow request got %d, want 200", code)
+		}
+	case <-time.After(patience):
+		t.Error("the slow request was never answered")
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"path"
 	"slices"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"rollcall/internal/discovery"
@@ -112,7 +111,7 @@ func batches(changes []change) [][]change {
 
 // look reads the record's keys and gives the change that starts from what is
 // really there; or, if somebody else owns one of them, who that is.
-func (s *session) look(ctx context.Context, c change) (now change, owner string, revision int64, err error) {
+func (s *session) look(ctx context.Context, c change) (now change, owner string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	keys := map[string]bool{}
@@ -128,51 +127,54 @@ func (s *session) look(ctx context.Context, c change) (now change, owner string,
 	}
 	res, err := s.r.client.c.Txn(ctx).Then(gets...).Commit()
 	if err != nil {
-		return c, "", 0, fmt.Errorf("read record %s: %w", c.id, err)
+		return c, "", fmt.Errorf("read record %s: %w", c.id, err)
 	}
 	now = change{id: c.id, from: map[string]string{}, to: c.to, over: map[string]int64{}}
-	var theirs []*mvccpb.KeyValue
+	theirs, lease := map[string]string{}, int64(0)
 	for _, op := range res.Responses {
 		for _, kv := range op.GetResponseRange().Kvs {
 			key := string(kv.Key)
 			if kv.Lease == int64(s.lease.id) {
 				now.from[key] = string(kv.Value)
 			} else if _, wanted := c.to[key]; wanted {
-				theirs = append(theirs, kv)
+				theirs[key], lease = string(kv.Value), kv.Lease
 				now.over[key] = kv.ModRevision
 			} // else not ours any more: whoever wrote it keeps it
 		}
 	}
 	if len(theirs) == 0 {
-		return now, "", res.Header.Revision, nil
+		return now, "", nil
 	}
-	node, machine := signature(theirs)
-	if ours := machine != "" && machine == s.r.cfg.Machine; !ours && !s.r.cfg.Takeover {
-		owner = describeOwner(node, machine, theirs[0].Lease)
+	if !s.r.cfg.Takeover {
+		owner = describeOwner(theirs, lease)
 	}
-	return now, owner, res.Header.Revision, nil
+	return now, owner, nil
 }
 
-// signature gives the node and machine that a record's keys name, whichever
-// layout they are in.
-func signature(kvs []*mvccpb.KeyValue) (node, machine string) {
-	for _, kv := range kvs {
-		switch path.Base(string(kv.Key)) {
-		case "node":
-			node = string(kv.Value)
-		case "machine":
-			machine = string(kv.Value)
+// anyKey gives one of the keys that the change is about.
+func (c change) anyKey() string {
+	for _, keys := range []map[string]string{c.from, c.to} {
+		for _, k := range slices.Sorted(maps.Keys(keys)) {
+			return k
 		}
 	}
-	if len(kvs) == 1 {
-		if i, err := discovery.DecodeRecord("x", "x", kvs[0].Value); err == nil {
+	return ""
+}
+
+// describeOwner says who wrote a record, whichever layout it is in.
+func describeOwner(values map[string]string, lease int64) string {
+	node, machine := "", ""
+	for key, value := range values {
+		switch path.Base(key) {
+		case "node":
+			node = value
+		case "machine":
+			machine = value
+		}
+		if i, err := discovery.DecodeRecord("x", "x", []byte(value)); err == nil && len(values) == 1 {
 			node, machine = i.Node, i.Machine
 		}
 	}
-	return node, machine
-}
-
-func describeOwner(node, machine string, lease int64) string {
 	switch {
 	case node != "":
 		return fmt.Sprintf("%s (machine %s)", node, machine)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
-	"slices"
+	"strings"
 	"time"
 
 	"rollcall/internal/discovery"
@@ -19,15 +19,17 @@ func (r *Registry) session(ctx context.Context, granted func()) error {
 	}
 	granted()
 	r.health.set("lease", nil)
-	// Whoever withdraws has to know of these, too: they went, and balancers may not have noticed.
-	for _, id := range r.lost {
-		s.deleted[id] = s.lease.revision
+	if r.lost != nil {
+		s.lost = r.lost
 	}
-	r.lost = nil
 	err = r.keep(ctx, s)
+	r.lost = s.lost
 	if errors.Is(err, errLeaseLost) {
-		r.lost = slices.AppendSeq(slices.Collect(maps.Keys(s.held)), maps.Keys(s.deleted))
+		for id, rec := range s.held {
+			r.lost[id] = lost{rec.Keys()[0], s.since[id], s.lease.id}
+		}
 	}
+	r.finish(s)
 	return err
 }
 
@@ -82,16 +84,33 @@ func (r *Registry) wanted() (desired map[string]discovery.Record, ok bool) {
 	return r.desired, r.desired != nil
 }
 
+// finish takes over the ends that a session has seen and not published.
+func (r *Registry) finish(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(s)
+}
+
+// end notes the records that have ended. The newest end of each service is kept for
+// good: a balancer may still be finishing requests to what went long before a stop.
+func (r *Registry) end(s *session) {
+	for id, revision := range s.deleted {
+		service, _, _ := strings.Cut(id, "/")
+		r.ended[service] = max(r.ended[service], revision)
+	}
+	if r.deleted != nil {
+		maps.Copy(r.deleted, s.deleted)
+	}
+	clear(s.deleted)
+}
+
 // publish shows what a reconciliation came to, and wakes those who wait for it.
 func (r *Registry) publish(s *session, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.held, r.failure = len(s.held), err
 	r.conflicts = maps.Clone(s.conflicts)
-	if r.deleted != nil {
-		maps.Copy(r.deleted, s.deleted)
-	}
-	clear(s.deleted)
+	r.end(s)
 	r.records.Set(float64(len(s.held)))
 	r.conflicting.Set(float64(len(s.conflicts)))
 	// A token means that Set has been called since: what was written is not what is wanted.

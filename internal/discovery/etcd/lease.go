@@ -25,8 +25,6 @@ type lease struct {
 	id     clientv3.LeaseID
 	ttl    time.Duration // as granted, which may be more than was asked for
 
-	revision int64 // of etcd when it was granted
-
 	stream etcdserverpb.Lease_LeaseKeepAliveClient // nil until needed, and after an error
 	cancel context.CancelFunc                      // ends the stream
 }
@@ -39,7 +37,7 @@ func grantLease(ctx context.Context, c *Client, ttl time.Duration) (*lease, erro
 	if err != nil {
 		return nil, fmt.Errorf("grant a lease: %w", err)
 	}
-	return &lease{client: c, id: res.ID, ttl: time.Duration(res.TTL) * time.Second, revision: res.Revision}, nil
+	return &lease{client: c, id: res.ID, ttl: time.Duration(res.TTL) * time.Second}, nil
 }
 
 // resumeLease takes up a lease that an earlier process left alive.

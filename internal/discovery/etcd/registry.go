@@ -30,7 +30,6 @@ const (
 type RegistryConfig struct {
 	Prefix     string        // as discovery.CleanPrefix gives it
 	TTL        time.Duration // of the lease, in whole seconds
-	Machine    string        // this machine's id: a record that names it may be replaced
 	StateFile  string        // remembers the lease across restarts; "" for nowhere
 	Takeover   bool          // replace records whoever owns them
 	Logger     *slog.Logger
@@ -46,7 +45,7 @@ type Registry struct {
 	health *health
 	state  *stateFile
 	verify time.Duration
-	lost   []string // ids of what went with a lease and has not been dealt with; Run's alone
+	lost   map[string]lost // what went with a lease and has not been dealt with; Run's alone
 
 	mu        sync.Mutex
 	desired   map[string]discovery.Record // by "service/instance"; nil until the first Set
@@ -56,6 +55,7 @@ type Registry struct {
 	conflicts map[string]string           // id → who owns it
 	settled   chan struct{}               // closed when etcd equals desired; remade by Set
 	deleted   map[string]int64            // id → revision of its deletion; nil unless withdrawing
+	ended     map[string]int64            // service → revision of the newest end of one of its records
 	failure   error                       // why the last reconciliation did not come to its end
 
 	records, conflicting prometheus.Gauge
@@ -81,7 +81,7 @@ func NewRegistry(c *Client, cfg RegistryConfig) (*Registry, error) {
 	r := &Registry{
 		client: c, cfg: cfg, health: newHealth(cfg.Logger, "lease"), state: state, verify: verifyInterval, lease: id,
 		changed: make(chan struct{}, 1), conflicts: map[string]string{},
-		settled:     make(chan struct{}),
+		settled: make(chan struct{}), ended: map[string]int64{},
 		records:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announced_records", Help: "Records known to be in etcd under this announcer's lease."}),
 		conflicting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_conflicts", Help: "Records that somebody else owns."}),
 		writes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_announce_writes_total", Help: "Transactions that wrote to etcd."}),
@@ -183,6 +183,14 @@ func (r *Registry) Withdraw(ctx context.Context) (map[string]int64, error) {
 	deleted := r.deleted
 	r.deleted = nil
 	return deleted, nil
+}
+
+// Ended gives, for each service of which a record has ended since the start, the
+// revision of the newest end.
+func (r *Registry) Ended() map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.ended)
 }
 
 // Run keeps the records until ctx is done, whose error it returns. The records

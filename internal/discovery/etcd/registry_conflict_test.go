@@ -39,7 +39,7 @@ func TestRegistryLeavesAnotherOwnersRecordAlone(t *testing.T) {
 			prefix := unique(t)
 			lease := foreign(t, c, prefix, layout, "core-02", "m2")
 			before := dump(t, c, prefix)
-			k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
+			k := keep(t, c, RegistryConfig{Prefix: prefix})
 			a, b := record(t, prefix, layout, "a", 80, "1"), record(t, prefix, layout, "b", 81, "1")
 			k.Set(records(a, b))
 
@@ -76,32 +76,21 @@ func TestRegistryLeavesAnotherOwnersRecordAlone(t *testing.T) {
 	}
 }
 
-func TestRegistryReplacesRecordsOfItsOwnMachine(t *testing.T) {
-	t.Parallel()
-	c := open(t, shared)
-	for _, layout := range []discovery.Layout{discovery.LayoutJSON, discovery.LayoutDirectory} {
-		t.Run(string(layout), func(t *testing.T) {
-			prefix := unique(t)
-			foreign(t, c, prefix, layout, "core-01", "m1")
-			k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
-			a := record(t, prefix, layout, "a", 80, "1")
-			k.settle(t, a)
-			if diff := cmp.Diff(a.Values, dump(t, c, prefix)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-// Two machines without an id are not the same machine.
-func TestRegistryWithoutMachineReplacesNothing(t *testing.T) {
+// Two announcers of one machine are two announcers: what an earlier run left, the
+// state file tells; what a live one keeps is not for the other to take.
+func TestRegistryRespectsItsOwnMachine(t *testing.T) {
 	t.Parallel()
 	prefix := unique(t)
 	c := open(t, shared)
-	foreign(t, c, prefix, discovery.LayoutJSON, "core-02", "")
-	k := keep(t, c, RegistryConfig{Prefix: prefix})
-	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1")))
-	eventually(t, "conflict", func() bool { return len(k.Conflicts()) == 1 })
+	a := record(t, prefix, discovery.LayoutJSON, "a", 80, "1")
+	first := keep(t, c, RegistryConfig{Prefix: prefix})
+	first.settle(t, a)
+	second := keep(t, c, RegistryConfig{Prefix: prefix})
+	second.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 81, "1")))
+	eventually(t, "conflict", func() bool { return second.Conflicts()["web/a"] == "core-01 (machine m1)" })
+	first.holds(t, c, a)
+	first.settle(t)
+	eventually(t, "the second has it when it is free", func() bool { return second.Held() == 1 })
 }
 
 func TestRegistryTakesOver(t *testing.T) {
@@ -109,7 +98,7 @@ func TestRegistryTakesOver(t *testing.T) {
 	prefix := unique(t)
 	c := open(t, shared)
 	put(t, c, prefix+"/web/a", "by hand")
-	k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1", Takeover: true})
+	k := keep(t, c, RegistryConfig{Prefix: prefix, Takeover: true})
 	a := record(t, prefix, discovery.LayoutJSON, "a", 80, "1")
 	k.settle(t, a)
 	k.holds(t, c, a)
@@ -120,7 +109,7 @@ func TestRegistryDeletesOnlyWhatIsItsOwn(t *testing.T) {
 	t.Parallel()
 	prefix := unique(t)
 	c := open(t, shared)
-	k := keep(t, c, RegistryConfig{Prefix: prefix, Machine: "m1"})
+	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	b := record(t, prefix, discovery.LayoutJSON, "b", 80, "1")
 	k.settle(t, record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), b)
 	put(t, c, prefix+"/web/a", "10.9.9.9:80")

@@ -96,6 +96,8 @@ func (a *Acknowledger) session(ctx context.Context, granted func()) error {
 	go func() { lost <- l.keep(keepCtx, renewed) }()
 
 	b := newBackoff()
+	verify := time.NewTicker(l.ttl / 3)
+	defer verify.Stop()
 	written := ""
 	for {
 		var retry <-chan time.Time
@@ -114,11 +116,61 @@ func (a *Acknowledger) session(ctx context.Context, granted func()) error {
 		select {
 		case <-a.changed:
 		case <-retry:
+		case <-verify.C:
+			if there, err := a.there(ctx, l); err == nil && !there {
+				written = ""
+			}
 		case err := <-lost:
 			return err
 		}
 	}
 }
+
+// there says whether the acknowledgement still hangs on the lease. A renderer that
+// is alive but not on the list would be waited for by nobody.
+func (a *Acknowledger) there(ctx context.Context, l *lease) (bool, error) {
+	key, _, err := a.encoded()
+	if err != nil || key == "" {
+		return true, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	res, err := a.client.c.Get(ctx, key)
+	return err == nil && len(res.Kvs) == 1 && res.Kvs[0].Lease == int64(l.id), err
+}
+
+// put writes the acknowledgement over nothing, over its own (which is what again
+// expects), or over what an earlier run on this node left; never over that of
+// another node's renderer.
+func (a *Acknowledger) put(ctx context.Context, l *lease, key, value, node string, again bool) error {
+	free := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+	if again {
+		free = clientv3.Compare(clientv3.LeaseValue(key), "=", l.id)
+	}
+	for {
+		res, err := a.client.c.Txn(ctx).
+			If(free).
+			Then(clientv3.OpPut(key, value, clientv3.WithLease(l.id))).
+			Else(clientv3.OpGet(key)).
+			Commit()
+		if err != nil || res.Succeeded {
+			return err
+		}
+		free = clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+		for _, kv := range res.Responses[0].GetResponseRange().Kvs {
+			free = clientv3.Compare(clientv3.ModRevision(key), "=", kv.ModRevision)
+			if kv.Lease == int64(l.id) {
+				continue
+			}
+			if other, err := discovery.DecodeAcknowledgement(key, kv.Value); err == nil && other.Node != node {
+				return fmt.Errorf("%s is the id of a renderer on %s; choose another with --id", other.ID, other.Node)
+			}
+		}
+	}
+}
+
+// Healthy gives nil while the acknowledgement can be kept, and what is wrong otherwise.
+func (a *Acknowledger) Healthy() error { return a.health.Healthy() }
 
 // encoded gives the key and value that should be in etcd; "" before the first Set.
 func (a *Acknowledger) encoded() (key, value string, err error) {
@@ -144,9 +196,12 @@ func (a *Acknowledger) write(ctx context.Context, l *lease, written string) (str
 	if err != nil {
 		return written, err
 	}
+	a.mu.Lock()
+	node := a.latest.Node
+	a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err = a.client.c.Put(ctx, key, value, clientv3.WithLease(l.id))
+	err = a.put(ctx, l, key, value, node, written != "")
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return written, errLeaseLost

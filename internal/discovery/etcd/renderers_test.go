@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -230,4 +231,49 @@ func TestWatchRenderers(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("WatchRenderers ended with %v", err)
 	}
+}
+
+// A renderer that serves but is not on the list would be waited for by nobody.
+func TestAcknowledgementIsPutBack(t *testing.T) {
+	t.Parallel()
+	c := open(t, shared)
+	a, _, _ := acknowledge(t, c)
+	const id = "puts-back"
+	want := ack(id, 7, 5)
+	a.Set(want)
+	there := func() bool { got := acknowledged(t, c, id); return got != nil && got.Applied == want.Applied }
+	eventually(t, "it is on the list", there)
+	del(t, c, want.Key())
+	eventually(t, "it is again", there)
+	// Another process of this node took the id and left: its lease took the key along.
+	other, _, stop := acknowledge(t, c)
+	other.Set(ack(id, 1, 1))
+	eventually(t, "the other one has it", func() bool { got := acknowledged(t, c, id); return got != nil && got.Applied == 1 })
+	stop()
+	eventually(t, "it is once more", there)
+}
+
+func TestAcknowledgementOfAnotherNodeIsRespected(t *testing.T) {
+	t.Parallel()
+	c := open(t, shared)
+	first, _, stop := acknowledge(t, c)
+	const id = "copied"
+	first.Set(ack(id, 7, 7))
+	eventually(t, "the first is on the list", func() bool { return acknowledged(t, c, id) != nil })
+	second, _, _ := acknowledge(t, c)
+	copied := ack(id, 9, 9)
+	copied.Node = "core-02"
+	second.Set(copied)
+	eventually(t, "the second says whose id it is", func() bool {
+		err := second.Healthy()
+		return err != nil && strings.Contains(err.Error(), "is the id of a renderer on core-01")
+	})
+	if got := acknowledged(t, c, id); got == nil || got.Node != "core-01" || got.Applied != 7 {
+		t.Errorf("the first's became %+v", got)
+	}
+	stop()
+	eventually(t, "the second takes the id when it is free", func() bool {
+		got := acknowledged(t, c, id)
+		return got != nil && got.Node == "core-02" && second.Healthy() == nil
+	})
 }

@@ -26,15 +26,27 @@ type session struct {
 	r         *Registry
 	lease     *lease
 	held      map[string]discovery.Record
+	since     map[string]int64 // id → revision at which what is held was last written
+	lost      map[string]lost  // id → what went with an earlier lease
 	conflicts map[string]string
-	deleted   map[string]int64
-	doubt     bool // a write ended in an error: it may have happened or not
+	deleted   map[string]int64 // id → revision of its end
+	doubt     bool             // a write ended in an error: it may have happened or not
+}
+
+// lost is a record that went with its lease, in so far as its end is not known yet.
+type lost struct {
+	key   string
+	since int64
+	lease clientv3.LeaseID
 }
 
 // acquire takes up the lease that an earlier process left, with all its keys, or
 // is granted a new one.
 func (r *Registry) acquire(ctx context.Context) (*session, error) {
-	s := &session{r: r, held: map[string]discovery.Record{}, conflicts: map[string]string{}, deleted: map[string]int64{}}
+	s := &session{
+		r: r, held: map[string]discovery.Record{}, since: map[string]int64{}, lost: map[string]lost{},
+		conflicts: map[string]string{}, deleted: map[string]int64{},
+	}
 	var err error
 	if id := r.leaseID(); id != 0 {
 		switch s.lease, err = resumeLease(ctx, r.client, id); {
@@ -67,7 +79,7 @@ func (s *session) verify(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("keys of lease %x: %w", s.lease.id, err)
 	}
-	held := map[string]discovery.Record{}
+	held, since := map[string]discovery.Record{}, map[string]int64{}
 	for keys := range slices.Chunk(res.Keys, maxOps) {
 		gets := make([]clientv3.Op, len(keys))
 		for i, k := range keys {
@@ -80,7 +92,8 @@ func (s *session) verify(ctx context.Context) error {
 		for _, op := range txn.Responses {
 			for _, kv := range op.GetResponseRange().Kvs {
 				if kv.Lease == int64(s.lease.id) {
-					add(held, s.r.cfg.Prefix, string(kv.Key), string(kv.Value))
+					id := add(held, s.r.cfg.Prefix, string(kv.Key), string(kv.Value))
+					since[id] = max(since[id], kv.ModRevision)
 				}
 			}
 		}
@@ -88,12 +101,12 @@ func (s *session) verify(ctx context.Context) error {
 	if err := s.vanished(ctx, held); err != nil {
 		return err
 	}
-	s.held, s.doubt = held, false
+	s.held, s.since, s.doubt = held, since, false
 	return nil
 }
 
 // vanished notes which of the records held before are not among those held now,
-// with a revision that is not older than their end.
+// with the revision of their end.
 func (s *session) vanished(ctx context.Context, held map[string]discovery.Record) error {
 	var gone []string
 	for id := range s.held {
@@ -104,20 +117,20 @@ func (s *session) vanished(ctx context.Context, held map[string]discovery.Record
 	if len(gone) == 0 {
 		return nil
 	}
-	res, err := s.r.client.c.Get(ctx, s.r.cfg.Prefix+"/")
-	if err != nil {
-		return fmt.Errorf("revision after the end of %d records: %w", len(gone), err)
-	}
 	for _, id := range gone {
-		s.deleted[id] = res.Header.Revision
+		end, err := s.r.client.endOf(ctx, s.held[id].Keys()[0], s.since[id], s.lease.id)
+		if err != nil {
+			return fmt.Errorf("end of record %s: %w", id, err)
+		}
+		s.deleted[id] = end
 	}
 	return nil
 }
 
 // add puts a key and value into the record it belongs to. A key that is none of a
 // record's, such as one below the prefix of an earlier run, stands for itself: it
-// is desired by nobody, and so is deleted.
-func add(records map[string]discovery.Record, prefix, key, value string) {
+// is desired by nobody, and so is deleted. It gives the record's id.
+func add(records map[string]discovery.Record, prefix, key, value string) string {
 	parts := []string{key, ""}
 	if rest, ok := strings.CutPrefix(key, prefix+"/"); ok {
 		if p := strings.SplitN(rest, "/", 3); len(p) > 1 {
@@ -131,6 +144,7 @@ func add(records map[string]discovery.Record, prefix, key, value string) {
 		records[id] = rec
 	}
 	rec.Values[key] = value
+	return id
 }
 
 // reconcile makes etcd equal to desired as far as the keys are ours. What
@@ -140,6 +154,9 @@ func (s *session) reconcile(ctx context.Context, desired map[string]discovery.Re
 		if err := s.verify(ctx); err != nil {
 			return err
 		}
+	}
+	if err := s.mourn(ctx, desired); err != nil {
+		return err
 	}
 	before := maps.Clone(s.conflicts)
 	maps.DeleteFunc(s.conflicts, func(id, _ string) bool { _, ok := desired[id]; return !ok })
@@ -167,6 +184,22 @@ func (s *session) reconcile(ctx context.Context, desired map[string]discovery.Re
 	return nil
 }
 
+// mourn finds the end of what went with an earlier lease and is not to come back:
+// balancers may not have noticed it yet.
+func (s *session) mourn(ctx context.Context, desired map[string]discovery.Record) error {
+	for id, l := range s.lost {
+		if _, back := desired[id]; !back {
+			end, err := s.r.client.endOf(ctx, l.key, l.since, l.lease)
+			if err != nil {
+				return fmt.Errorf("end of record %s: %w", id, err)
+			}
+			s.deleted[id] = end
+		}
+		delete(s.lost, id)
+	}
+	return nil
+}
+
 // commit writes a batch in one transaction; when a comparison fails, each change
 // by itself, so that one key of another owner holds up none of the others.
 func (s *session) commit(ctx context.Context, batch []change) error {
@@ -190,7 +223,8 @@ func (s *session) commit(ctx context.Context, batch []change) error {
 
 // settle looks at what is really there and writes one change over it, if it may.
 func (s *session) settle(ctx context.Context, c change) error {
-	c, owner, revision, err := s.look(ctx, c)
+	key := c.anyKey()
+	c, owner, err := s.look(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -200,7 +234,11 @@ func (s *session) settle(ctx context.Context, c change) error {
 		return nil
 	}
 	if len(c.from) == 0 && len(c.to) == 0 {
-		s.done(c, revision)
+		end, err := s.r.client.endOf(ctx, key, s.since[c.id], s.lease.id)
+		if err != nil {
+			return fmt.Errorf("end of record %s: %w", c.id, err)
+		}
+		s.done(c, end)
 		return nil
 	}
 	ok, revision, err := s.write(ctx, []change{c})
@@ -215,11 +253,22 @@ func (s *session) settle(ctx context.Context, c change) error {
 }
 
 func (s *session) done(c change, revision int64) {
+	_, before := s.held[c.id]
+	switch log := s.r.cfg.Logger; {
+	case len(c.to) == 0:
+		log.Info("record deleted", "record", c.id, "revision", revision)
+	case before:
+		log.Info("record changed", "record", c.id, "revision", revision)
+	default:
+		log.Info("record written", "record", c.id, "revision", revision)
+	}
 	s.hold(c.id, c.to)
 	delete(s.conflicts, c.id)
 	if len(c.to) == 0 {
+		delete(s.since, c.id)
 		s.deleted[c.id] = revision
 	} else {
+		s.since[c.id] = revision
 		delete(s.deleted, c.id)
 	}
 }

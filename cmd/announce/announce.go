@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"rollcall/internal/announcer"
 	"rollcall/internal/daemon"
 	"rollcall/internal/discovery/docker"
@@ -16,24 +13,13 @@ import (
 
 // announce runs until a signal ends it.
 func announce(ctx context.Context, o *options) error {
-	stop, release := daemon.Signals(ctx, o.logger, true)
-	defer release()
-	notifier := daemon.NewNotifier(o.logger)
-	lifecycle := daemon.NewLifecycle(o.logger, notifier)
-	readiness := daemon.NewReadiness(o.logger)
-	if err := start(stop, o, lifecycle, readiness, notifier); err != nil {
-		_ = lifecycle.Stop(stop.Now)
-		return err
-	}
-	return lifecycle.Run(stop.Graceful, stop.Now)
+	return daemon.Run(ctx, o.logger, true, func(d *daemon.Parts) error { return start(d, o) })
 }
 
 // start starts everything, forward; whatever was started is stopped in reverse.
-func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness *daemon.Readiness, notifier *daemon.Notifier) error {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
-	watcher, err := docker.Open(docker.Config{Name: o.container, Logger: o.logger, Registerer: registry})
+func start(d *daemon.Parts, o *options) error {
+	stop, lifecycle, readiness := d.Stop, d.Lifecycle, d.Readiness
+	watcher, err := docker.Open(docker.Config{Name: o.container, Logger: o.logger, Registerer: d.Metrics})
 	if err != nil {
 		return err
 	}
@@ -44,7 +30,7 @@ func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness 
 	lifecycle.OnStop("etcd connection", time.Second, func(context.Context) error { return client.Close() })
 	records, err := etcd.NewRegistry(client, etcd.RegistryConfig{
 		Prefix: o.prefix, TTL: o.ttl, StateFile: o.stateFile(),
-		Takeover: o.takeover, Logger: o.logger, Registerer: registry,
+		Takeover: o.takeover, Logger: o.logger, Registerer: d.Metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w\n   hint: --state-dir says where", err)
@@ -53,29 +39,18 @@ func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness 
 	drains := etcd.NewDrains(client, o.logger)
 	a := announcer.New(announcer.Config{
 		Rules: o.rules, Prefix: o.prefix, Layout: o.kind, Containers: watcher, Drains: drains, Registry: records,
-		Logger: o.logger, Registerer: registry,
+		Logger: o.logger, Registerer: d.Metrics,
 	})
 
-	status, err := daemon.OpenStatus(stop.Graceful, o.logger, daemon.StatusConfig{
-		Addr: o.listen, Ready: readiness, Gatherer: registry, Report: func() any { return report(a, records) },
-	})
-	if err != nil {
-		return fmt.Errorf("%w\n   hint: --listen chooses another address, or none", err)
-	}
 	readiness.Add("docker", watcher.Healthy)
 	readiness.Add("etcd", records.Healthy)
 	readiness.Add("drains", drains.Healthy)
 	readiness.Add("containers", a.Ready)
 	readiness.Add("records", records.Current)
-	readiness.Add("lifecycle", lifecycle.Check)
-
-	lifecycle.Go("watchdog", func(ctx context.Context) error {
-		err := notifier.Watchdog(ctx, func() error { return nil })
-		<-ctx.Done()
-		return err
-	})
-	lifecycle.Go("status endpoint", status.Run)
-	lifecycle.Go("readiness", func(ctx context.Context) error { return readiness.Run(ctx, notifier.Ready) })
+	status, err := d.Answer(o.listen, func() any { return report(a, records) })
+	if err != nil {
+		return fmt.Errorf("%w\n   hint: --listen chooses another address, or none", err)
+	}
 	withdraw := func() bool { return stop.Graceful.Err() != nil && !stop.Keeping() }
 	lifecycle.OnStop("lease", 5*time.Second, func(ctx context.Context) error {
 		if !withdraw() {

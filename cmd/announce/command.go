@@ -127,7 +127,14 @@ leaves the records for the successor that is about to start; HUP does nothing.`,
 	return root
 }
 
-// within bounds a subcommand that talks to etcd for a person who waits for it.
-func within(cmd *cobra.Command, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(cmd.Context(), d, fmt.Errorf("not done within %s", d))
+// connected does what a person waits for: it opens etcd, for no longer than d in all.
+func (c *connection) connected(cmd *cobra.Command, d time.Duration, do func(context.Context, *etcd.Client) error) error {
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), d, fmt.Errorf("not done within %s", d))
+	defer cancel()
+	client, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return do(ctx, client)
 }

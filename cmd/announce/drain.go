@@ -43,15 +43,10 @@ announcer that keeps the record; one written by hand has to be deleted by hand.`
 		Args:    cobra.ExactArgs(1),
 		PreRunE: func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd, timeout)
-			defer cancel()
-			client, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			n, err := c.drain(ctx, client, args[0])
-			return c.said(cmd, fmt.Sprintf("%s is drained", args[0]), n, err)
+			return c.connected(cmd, timeout, func(ctx context.Context, client *etcd.Client) error {
+				n, err := c.drain(ctx, client, args[0])
+				return c.said(cmd, args[0]+" is drained", n, err)
+			})
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "`DURATION` to wait for the proof at most; the order stays all the same")
@@ -103,6 +98,27 @@ func (c *connection) gone(ctx context.Context, client *etcd.Client, service, ins
 	return false, err
 }
 
+// resume lifts the order, and waits for what comes of it.
+func (c *connection) resume(ctx context.Context, cmd *cobra.Command, client *etcd.Client, id string) error {
+	service, instance, err := discovery.ParseID(id)
+	if err != nil {
+		return err
+	}
+	if err := etcd.Drain(ctx, client, service, instance, nil); err != nil {
+		return err
+	}
+	gone, err := c.gone(ctx, client, service, instance)
+	if err != nil {
+		return err
+	}
+	if gone {
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "the order is lifted; %s is not announced, so there is nothing to route to\n", id)
+		return err
+	}
+	n, err := c.waiter(client).Routed(ctx, service, instance)
+	return c.said(cmd, id+" is routed", n, err)
+}
+
 func newResume(c *connection) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -111,34 +127,28 @@ func newResume(c *connection) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		PreRunE: func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd, timeout)
-			defer cancel()
-			client, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			service, instance, err := discovery.ParseID(args[0])
-			if err != nil {
-				return err
-			}
-			if err := etcd.Drain(ctx, client, service, instance, nil); err != nil {
-				return err
-			}
-			gone, err := c.gone(ctx, client, service, instance)
-			if err != nil {
-				return err
-			}
-			if gone {
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "the order is lifted; %s is not announced, so there is nothing to route to\n", args[0])
-				return err
-			}
-			n, err := c.waiter(client).Routed(ctx, service, instance)
-			return c.said(cmd, fmt.Sprintf("%s is routed", args[0]), n, err)
+			return c.connected(cmd, timeout, func(ctx context.Context, client *etcd.Client) error {
+				return c.resume(ctx, cmd, client, args[0])
+			})
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "`DURATION` to wait for the proof at most")
 	return cmd
+}
+
+// wait waits for one of the two proofs.
+func (c *connection) wait(ctx context.Context, cmd *cobra.Command, client *etcd.Client, id string, gone bool) error {
+	service, instance := split(id)
+	if !gone {
+		n, err := c.waiter(client).Routed(ctx, service, instance)
+		return c.said(cmd, id+" is routed", n, err)
+	}
+	drains, err := etcd.ListDrains(ctx, client)
+	if err != nil {
+		return err
+	}
+	n, err := c.waiter(client).Gone(ctx, service, instance, announcer.Gone{Since: drains[id].Revision})
+	return c.said(cmd, id+" is gone", n, err)
 }
 
 func newWait(c *connection) *cobra.Command {
@@ -158,24 +168,9 @@ func newWait(c *connection) *cobra.Command {
 			return c.prepare(cmd, id, timeout)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd, timeout)
-			defer cancel()
-			client, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			service, instance := split(args[0])
-			if !gone {
-				n, err := c.waiter(client).Routed(ctx, service, instance)
-				return c.said(cmd, fmt.Sprintf("%s is routed", args[0]), n, err)
-			}
-			drains, err := etcd.ListDrains(ctx, client)
-			if err != nil {
-				return err
-			}
-			n, err := c.waiter(client).Gone(ctx, service, instance, announcer.Gone{Since: drains[args[0]].Revision})
-			return c.said(cmd, fmt.Sprintf("%s is gone", args[0]), n, err)
+			return c.connected(cmd, timeout, func(ctx context.Context, client *etcd.Client) error {
+				return c.wait(ctx, cmd, client, args[0], gone)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&routed, "routed", false, "until every live renderer that covers the service routes to it (the default)")

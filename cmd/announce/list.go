@@ -54,18 +54,13 @@ func newList(c *connection) *cobra.Command {
 			return m.Err()
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd, listTimeout)
-			defer cancel()
-			client, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			rows, err := c.list(ctx, client, args)
-			if err != nil {
-				return fmt.Errorf("%w\n   hint: is etcd at %s? --endpoints says where", err, strings.Join(c.etcd.Endpoints, ","))
-			}
-			return print(cmd.OutOrStdout(), output, rows)
+			return c.connected(cmd, listTimeout, func(ctx context.Context, client *etcd.Client) error {
+				rows, err := c.list(ctx, client, args)
+				if err != nil {
+					return fmt.Errorf("%w\n   hint: is etcd at %s? --endpoints says where", err, strings.Join(c.etcd.Endpoints, ","))
+				}
+				return print(cmd.OutOrStdout(), output, rows)
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")

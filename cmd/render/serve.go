@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"rollcall/internal/daemon"
 	"rollcall/internal/discovery"
@@ -25,27 +24,12 @@ const onceTimeout = 30 * time.Second
 
 // serve runs until a signal ends it.
 func serve(ctx context.Context, o *options) error {
-	stop, release := daemon.Signals(ctx, o.logger, false)
-	defer release()
-	notifier := daemon.NewNotifier(o.logger)
-	lifecycle := daemon.NewLifecycle(o.logger, notifier)
-	readiness := daemon.NewReadiness(o.logger)
-	if err := start(stop, o, lifecycle, readiness, notifier); err != nil {
-		_ = lifecycle.Stop(stop.Now)
-		return err
-	}
-	return lifecycle.Run(stop.Graceful, stop.Now)
+	return daemon.Run(ctx, o.logger, false, func(d *daemon.Parts) error { return start(d, o) })
 }
 
 // start starts everything, forward; whatever was started is stopped in reverse.
-func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness *daemon.Readiness, notifier *daemon.Notifier) error {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	lifecycle.Go("watchdog", func(ctx context.Context) error {
-		err := notifier.Watchdog(ctx, func() error { return nil })
-		<-ctx.Done()
-		return err
-	})
+func start(d *daemon.Parts, o *options) error {
+	stop, lifecycle, readiness := d.Stop, d.Lifecycle, d.Readiness
 	if err := o.startEtcd(stop.Graceful, lifecycle); err != nil {
 		return err
 	}
@@ -69,21 +53,16 @@ func start(stop daemon.Stop, o *options, lifecycle *daemon.Lifecycle, readiness 
 		return err
 	}
 
-	source := etcd.NewSource(client, etcd.SourceConfig{Prefix: o.prefix, Logger: o.logger, Registerer: registry})
+	source := etcd.NewSource(client, etcd.SourceConfig{Prefix: o.prefix, Logger: o.logger, Registerer: d.Metrics})
 	acknowledger := etcd.NewAcknowledger(client, o.logger)
-	r := renderer.New(o.rendering(transaction, source, acknowledger, registry))
-	status, err := daemon.OpenStatus(stop.Graceful, o.logger, daemon.StatusConfig{
-		Addr: o.statusListen, Ready: readiness, Gatherer: registry, Report: func() any { return r.Status() },
-	})
-	if err != nil {
-		return fmt.Errorf("%w\n   hint: --status-listen chooses another address, or none", err)
-	}
+	r := renderer.New(o.rendering(transaction, source, acknowledger, d.Metrics))
 	readiness.Add("etcd", source.Healthy)
 	readiness.Add("acknowledgements", acknowledger.Healthy)
 	readiness.Add("balancer", r.Ready)
-	readiness.Add("lifecycle", lifecycle.Check)
-	lifecycle.Go("status endpoint", status.Run)
-	lifecycle.Go("readiness", func(ctx context.Context) error { return readiness.Run(ctx, notifier.Ready) })
+	status, err := d.Answer(o.statusListen, func() any { return r.Status() })
+	if err != nil {
+		return fmt.Errorf("%w\n   hint: --status-listen chooses another address, or none", err)
+	}
 	// The renderer stays on the list until its server has answered the last request:
 	// whoever is not on it is not waited for.
 	lifecycle.Go("acknowledgements", acknowledger.Run)

@@ -64,6 +64,13 @@ func (s *Supervisor) release(ctx context.Context, left []Process) {
 	}
 	if err := s.cfg.Finish(left); err != nil {
 		s.log.Warn("orphaned workers could not be told to finish", "err", err)
+		// Nor can it be seen what they hold, as in a container without SYS_PTRACE: they
+		// would keep the port from every server to come.
+		for _, w := range accepting {
+			if !w.known() {
+				_ = w.signal(unix.SIGKILL)
+			}
+		}
 	}
 	const timeout = 3 * time.Second
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {

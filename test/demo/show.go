@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -129,14 +130,18 @@ func (d *demo) kill(ctx context.Context, running []*container) ([]*container, er
 	d.tell.begin("killing %s", victim.short)
 	var gone time.Duration
 	r, err := d.underLoad(ctx, noPosts, func(ctx context.Context, _ *loadgen.Load) error {
+		// It looks before the kill: the proof of an end needs somebody who has seen it.
+		proven := make(chan error, 1)
+		go func() {
+			_, err := d.ask(ctx, "wait", service+"/"+victim.instance, "--gone", "--timeout", "15s")
+			proven <- err
+		}()
 		if err := pause(ctx, time.Second); err != nil {
-			return err
+			return errors.Join(err, <-proven)
 		}
 		killed := time.Now()
-		if _, err := docker(ctx, "kill", victim.name); err != nil {
-			return err
-		}
-		if _, err := d.ask(ctx, "wait", service+"/"+victim.instance, "--gone", "--timeout", "10s"); err != nil {
+		_, err := docker(ctx, "kill", victim.name)
+		if err := errors.Join(err, <-proven); err != nil {
 			return err
 		}
 		gone = time.Since(killed)

@@ -236,6 +236,14 @@ func (d *demo) explain() {
 	}
 }
 
+// alsoAgain says what else clients send again.
+func (d *demo) alsoAgain() string {
+	if d.proxy == "apache" {
+		return " or Apache answered 502 for the container that was killed"
+	}
+	return ""
+}
+
 // summary tells what the clients of all phases saw together.
 func (d *demo) summary() {
 	if d.summed || d.sent == 0 {
@@ -243,7 +251,7 @@ func (d *demo) summary() {
 	}
 	d.summed = true
 	if d.retried > 0 {
-		d.tell.say("GETs that clients sent again, because a reload closed their kept connection: %d", d.retried)
+		d.tell.say("GETs that clients sent again, because a reload closed their kept connection%s: %d", d.alsoAgain(), d.retried)
 	}
 	d.tell.say("requests sent %d, lost %d", d.sent, d.lost)
 }

@@ -11,12 +11,14 @@ import (
 // What the clients of the demo are. They keep connections and open fresh ones, as
 // clients do. A server that reloads closes kept connections, and a request may just
 // be on its way; like a browser they send a GET again then, which is told, and a POST
-// they send on a fresh connection. With --strict they do neither, and what a reload
-// alone costs shows as lost.
+// they send on a fresh connection. Apache answers 502 to what was in a server that is
+// killed, where nginx tries the next one: clients send that GET again, too. With
+// --strict they do nothing of this, and what it costs shows as lost.
 func (d *demo) clients(posts float64) loadgen.Config {
 	c := loadgen.Default(d.url)
 	c.Rate, c.Post = d.rate, posts
 	c.Retry, c.FreshPosts = !d.strict, !d.strict
+	c.RetryGateway = !d.strict && d.proxy == "apache"
 	return c
 }
 

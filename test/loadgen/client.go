@@ -30,6 +30,7 @@ type client struct {
 // An outcome is what became of one order.
 type outcome struct {
 	kind     Kind
+	status   int   // of the answer; 0 without one
 	err      error // nil if kind is OK
 	instance string
 	version  string
@@ -49,7 +50,8 @@ func (c *client) send(o order) outcome {
 		c.close()
 	}
 	out := c.try(o)
-	retried := c.config.Retry && out.kind == ClosedReused && o.method == http.MethodGet
+	retried := o.method == http.MethodGet &&
+		(c.config.Retry && out.kind == ClosedReused || c.config.RetryGateway && out.status == http.StatusBadGateway)
 	if retried {
 		out = c.try(o)
 	}
@@ -97,7 +99,7 @@ func (c *client) exchange(o order, deadline time.Time, reused bool) (out outcome
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	out = outcome{instance: resp.Header.Get("X-Instance"), version: resp.Header.Get("X-Version")}
+	out = outcome{status: resp.StatusCode, instance: resp.Header.Get("X-Instance"), version: resp.Header.Get("X-Version")}
 	if err != nil {
 		out.kind, out.err = broken(err, Cut), err
 		return out, false

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -103,6 +106,37 @@ func TestRetry(t *testing.T) {
 			got := run(t, c, 12)
 			if !tt.check(&got) {
 				t.Errorf("counts %v, retried %d, reopened %d", got.Counts, got.Retried, got.Reopened)
+			}
+		})
+	}
+}
+
+// With RetryGateway, a GET that was answered 502 is sent once more; with Retry alone
+// it is lost, and a POST is lost whatever was asked for.
+func TestRetryGateway(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		tweak func(*Config)
+		lost  int64
+	}{
+		{"GETs", func(c *Config) { c.RetryGateway = true }, 0},
+		{"GETs, not asked for", func(c *Config) { c.Retry = true }, 1},
+		{"POSTs", func(c *Config) { c.RetryGateway, c.Post = true, 1 }, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var asked atomic.Int64
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if asked.Add(1) == 1 {
+					w.WriteHeader(http.StatusBadGateway)
+					return
+				}
+				_, _ = io.Copy(w, r.Body)
+			}))
+			defer srv.Close()
+			c := Config{URL: srv.URL, Rate: 1000, Clients: 1, Timeout: 5 * time.Second}
+			tt.tweak(&c)
+			if got := run(t, c, 5); got.Lost() != tt.lost || got.Retried != 1-tt.lost {
+				t.Errorf("lost %d, retried %d, want %d and %d", got.Lost(), got.Retried, tt.lost, 1-tt.lost)
 			}
 		})
 	}

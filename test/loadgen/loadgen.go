@@ -7,8 +7,8 @@
 // the very failures that a reload causes would stay invisible.
 //
 // A request has failed when its client saw an error or an answer that is not the
-// right one; see Kind for all of them. Nothing is sent twice, with one exception
-// that must be asked for (Config.Retry) and is counted by itself. Not a failure:
+// right one; see Kind for all of them. Nothing is sent twice, with two exceptions
+// that must be asked for (Config.Retry, Config.RetryGateway) and are counted by themselves. Not a failure:
 // a kept connection that the server has closed before the next request is
 // written. Every client looks first and opens another (Result.Reopened).
 //
@@ -52,6 +52,9 @@ type Config struct {
 	// Retry sends a GET once more, on a new connection, when a kept connection closes
 	// before the first byte of the answer: what browsers do (RFC 9110, section 9.2.2).
 	Retry bool
+	// RetryGateway sends a GET once more that was answered with 502: what a careful
+	// client does behind a proxy that does not try another server by itself.
+	RetryGateway bool
 
 	Seed uint64 // the same seed draws the same requests
 }

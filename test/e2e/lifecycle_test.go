@@ -117,36 +117,47 @@ func TestWithdrawalIsConfirmed(t *testing.T) {
 			b := startRender(t, proxy, endpoint, "--service", "slow")
 			eventually(t, "it is routed", func() error { return evenly(b.url, name) })
 
-			answered := make(chan string, 1)
-			go func() {
-				code, _, body := get(b.url + "/slow?d=3s")
-				answered <- fmt.Sprintf("%d %s", code, body)
-			}()
-			eventually(t, "the slow request runs", func() error {
-				conns, err := established(endpointOf(t, endpoint, "slow"))
-				if err == nil && conns == 0 {
-					err = errors.New("no connection to the container")
-				}
-				return err
-			})
+			succeeded := slowRequest(t, b, "3s", endpointOf(t, endpoint, "slow"))
 			a.signal(syscall.SIGTERM)
 			if code := a.wait(); code != 0 {
 				t.Errorf("announce exits with %d, want 0", code)
 			}
 			// It has returned: the container may be killed without a word.
 			docker(t, "kill", name)
-			select {
-			case got := <-answered:
-				if !strings.HasPrefix(got, "200 ") {
-					t.Errorf("the slow request got %s", got)
-				}
-			case <-time.After(patience):
-				t.Error("the slow request was never answered")
-			}
+			succeeded()
 			if code, _, _ := get(b.url); code != http.StatusServiceUnavailable {
 				t.Errorf("after the withdrawal requests get %d, want 503", code)
 			}
 		})
+	}
+}
+
+// slowRequest sends a request that takes a while, and returns when it has reached the
+// instance at the endpoint. What it gives checks that the request was answered.
+func slowRequest(t *testing.T, b *balancer, takes, endpoint string) (succeeded func()) {
+	t.Helper()
+	answered := make(chan string, 1)
+	go func() {
+		code, _, body := get(b.url + "/slow?d=" + takes)
+		answered <- fmt.Sprintf("%d %s", code, body)
+	}()
+	eventually(t, "the slow request runs", func() error {
+		conns, err := established(endpoint)
+		if err == nil && conns == 0 {
+			err = errors.New("no connection to the container")
+		}
+		return err
+	})
+	return func() {
+		t.Helper()
+		select {
+		case got := <-answered:
+			if !strings.HasPrefix(got, "200 ") {
+				t.Errorf("the slow request got %s", got)
+			}
+		case <-time.After(patience):
+			t.Error("the slow request was never answered")
+		}
 	}
 }
 
@@ -291,18 +302,7 @@ func TestEverythingStopsAtOnce(t *testing.T) {
 	a := startAnnounce(t, endpoint, "--container", name, "--service", "last")
 	b := startRender(t, "nginx", endpoint, "--service", "last")
 	eventually(t, "it is routed", func() error { return evenly(b.url, name) })
-	answered := make(chan int, 1)
-	go func() {
-		code, _, _ := get(b.url + "/slow?d=4s")
-		answered <- code
-	}()
-	eventually(t, "the slow request runs", func() error {
-		conns, err := established(endpointOf(t, endpoint, "last"))
-		if err == nil && conns == 0 {
-			err = errors.New("no connection to the container")
-		}
-		return err
-	})
+	succeeded := slowRequest(t, b, "4s", endpointOf(t, endpoint, "last"))
 	b.signal(syscall.SIGTERM)
 	eventually(t, "the server is being stopped", func() error {
 		if !strings.Contains(b.output(), "server is being stopped") {
@@ -315,14 +315,7 @@ func TestEverythingStopsAtOnce(t *testing.T) {
 		t.Errorf("announce exits with %d, want 0", code)
 	}
 	docker(t, "kill", name)
-	select {
-	case code := <-answered:
-		if code != http.StatusOK {
-			t.Errorf("the slow request got %d, want 200", code)
-		}
-	case <-time.After(patience):
-		t.Error("the slow request was never answered")
-	}
+	succeeded()
 }
 
 // Beside a server that runs by itself: --dry-run shows, --once writes, and the

@@ -37,14 +37,29 @@ func convert(in container.InspectResponse) (Container, error) {
 	var exposed nat.PortSet
 	if cfg := in.Config; cfg != nil {
 		c.Image, c.Labels, c.Env, exposed = cfg.Image, cfg.Labels, environment(cfg.Env), cfg.ExposedPorts
+		c.HealthInterval = healthInterval(cfg.Healthcheck)
 	}
 	var published nat.PortMap
-	if in.NetworkSettings != nil {
+	// Podman shows the ports and addresses of the other at a container that uses its network;
+	// Docker shows none.
+	if in.NetworkSettings != nil && !strings.HasPrefix(c.NetworkMode, sharing) {
 		published = in.NetworkSettings.Ports
 		c.Networks = networks(in.NetworkSettings.Networks)
 	}
 	c.Ports = ports(exposed, published)
 	return c, nil
+}
+
+// healthInterval reads a HEALTHCHECK, which "NONE" disables and an empty test leaves to the image.
+func healthInterval(h *container.HealthConfig) time.Duration {
+	switch {
+	case h == nil || len(h.Test) == 0 || h.Test[0] == "NONE":
+		return 0
+	case h.Interval <= 0:
+		return 30 * time.Second // https://docs.docker.com/reference/dockerfile/#healthcheck
+	default:
+		return h.Interval
+	}
 }
 
 // environment splits "NAME=value". A name without a value is one that is to be unset.

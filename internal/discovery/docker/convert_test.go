@@ -34,7 +34,7 @@ func TestConvert(t *testing.T) {
 		want Container
 	}{
 		"everything": {string(full), Container{
-			ID: "4f0c", Name: "web.1", Image: "repo/hello:1.2@sha256:0123", State: "running", Health: "unhealthy",
+			ID: "4f0c", Name: "web.1", Image: "repo/hello:1.2@sha256:0123", State: "running", Health: "unhealthy", HealthInterval: 5 * time.Second,
 			Started: time.Date(2026, 5, 4, 12, 0, 0, 123456789, time.UTC), NetworkMode: "back",
 			Labels: map[string]string{"rollcall.service": "hello", "": "odd"},
 			Env:    map[string]string{"A": "1=2", "EMPTY": ""},
@@ -49,10 +49,18 @@ func TestConvert(t *testing.T) {
 				{Name: "front", IPv4: addr("172.21.0.2"), Gateway: addr("172.21.0.1")},
 			},
 		}},
-		"nothing but an id":  {`{"Id":"a"}`, Container{ID: "a"}},
-		"nothing but nulls":  {`{"Id":"a","State":null,"Config":null,"HostConfig":null,"NetworkSettings":null}`, Container{ID: "a"}},
-		"more nulls":         {`{"Id":"a","State":{"Health":null},"NetworkSettings":{"Networks":{"n":null},"Ports":{"1/tcp":null}}}`, Container{ID: "a", Networks: []Network{{Name: "n"}}, Ports: []Port{{Number: 1, Proto: "tcp"}}}},
-		"no health check":    {`{"Id":"a","State":{"Status":"created","StartedAt":"0001-01-01T00:00:00Z","Health":{"Status":"none"}}}`, Container{ID: "a", State: "created"}},
+		"nothing but an id": {`{"Id":"a"}`, Container{ID: "a"}},
+		"nothing but nulls": {`{"Id":"a","State":null,"Config":null,"HostConfig":null,"NetworkSettings":null}`, Container{ID: "a"}},
+		"more nulls":        {`{"Id":"a","State":{"Health":null},"NetworkSettings":{"Networks":{"n":null},"Ports":{"1/tcp":null}}}`, Container{ID: "a", Networks: []Network{{Name: "n"}}, Ports: []Port{{Number: 1, Proto: "tcp"}}}},
+		"no health check":   {`{"Id":"a","State":{"Status":"created","StartedAt":"0001-01-01T00:00:00Z","Health":{"Status":"none"}}}`, Container{ID: "a", State: "created"}},
+		"health by default": {`{"Id":"a","Config":{"Healthcheck":{"Test":["CMD","/ok"]}}}`, Container{ID: "a", HealthInterval: 30 * time.Second}},
+		"health disabled":   {`{"Id":"a","Config":{"Healthcheck":{"Test":["NONE"],"Interval":1000000000}}}`, Container{ID: "a"}},
+		"health of nothing": {`{"Id":"a","Config":{"Healthcheck":{"Interval":1000000000}}}`, Container{ID: "a"}},
+		"IPv6 alone": {`{"Id":"a","NetworkSettings":{"Networks":{"n":{"IPAddress":"","IPv6Gateway":"fd00::1","GlobalIPv6Address":"fd00::2"}},"Ports":{"80/tcp":[{"HostIp":"::","HostPort":"9"}]}}}`, Container{
+			ID: "a", Networks: []Network{{Name: "n", IPv6: addr("fd00::2")}},
+			Ports: []Port{{Number: 80, Proto: "tcp", Bindings: []Binding{{addr("::"), 9}}}},
+		}},
+		"a scoped binding":   {`{"Id":"a","NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"fe80::1%eth0","HostPort":"9"}]}}}`, Container{ID: "a", Ports: []Port{{Number: 80, Proto: "tcp", Bindings: []Binding{{addr("fe80::1%eth0"), 9}}}}}},
 		"no time":            {`{"Id":"a","State":{"StartedAt":"yesterday"}}`, Container{ID: "a"}},
 		"odd ports":          {`{"Id":"a","Config":{"ExposedPorts":{"":{},"/":{},"/tcp":{},"0/tcp":{},"65536/tcp":{},"-1/tcp":{},"80-90/tcp":{},"x/udp":{},"81/":{},"82":{},"83/SCTP":{}}}}`, Container{ID: "a", Ports: []Port{{Number: 82, Proto: "tcp"}, {Number: 83, Proto: "sctp"}}}},
 		"odd bindings":       {`{"Id":"a","NetworkSettings":{"Ports":{"80/tcp":[{},{"HostIp":"x","HostPort":"1"},{"HostIp":"0.0.0.0","HostPort":"0"},{"HostPort":"70000"},{"HostIp":"","HostPort":"9"},{"HostIp":"::ffff:10.0.0.1","HostPort":"9"},{"HostPort":"9"}]}}}`, Container{ID: "a", Ports: []Port{{Number: 80, Proto: "tcp", Bindings: []Binding{{addr("0.0.0.0"), 9}, {addr("10.0.0.1"), 9}}}}}},

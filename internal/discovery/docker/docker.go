@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -35,13 +36,15 @@ type Container struct {
 	Labels map[string]string // the image's and the container's own
 	Env    map[string]string
 
-	State   string    // running, paused, restarting, created, exited, dead
-	Health  string    // starting, healthy, unhealthy; "" without a HEALTHCHECK
-	Started time.Time // by the engine's clock; zero if it never ran
+	State          string        // running, paused, restarting, created, exited, dead
+	Health         string        // starting, healthy, unhealthy; "" without a HEALTHCHECK
+	HealthInterval time.Duration // of its HEALTHCHECK; Docker's default 30s when it has one that does not say; 0 without
+	Started        time.Time     // by the engine's clock; zero if it never ran
 
-	NetworkMode string    // default or bridge, host, none, container:<id>, or a network's name
-	Ports       []Port    // every exposed or published port, sorted by number and protocol
-	Networks    []Network // sorted by name
+	NetworkMode string     // default or bridge, host, none, container:<id>, or a network's name
+	Shares      *Container // the container whose network this one uses (docker run --network container:X); nil if none, or if it is not there any more
+	Ports       []Port     // every exposed or published port, sorted by number and protocol
+	Networks    []Network  // sorted by name
 }
 
 // A Port is a port of a container. Bindings is empty when it is exposed but not published.
@@ -70,11 +73,12 @@ func (c *Container) alive() bool {
 }
 
 // A Change is what a Watcher learned. Its containers are running, paused or
-// restarting; their maps and slices are shared and must not be changed.
+// restarting; those in Shares may be in any state. Whatever is behind a pointer, a
+// map or a slice is shared and must not be changed.
 type Change struct {
 	// Listed says that Containers and Unknown are all there is: everything else is gone.
 	Listed bool
-	// Containers are those that appeared or changed; when Listed, all.
+	// Containers are those that appeared or changed, or whose Shares did; when Listed, all.
 	Containers []Container
 	// Unknown holds, when Listed, the ids of containers that are alive but could not be
 	// inspected and never were before. What is kept of them stays as it is; they are
@@ -157,7 +161,8 @@ func open(cfg Config, where client.Opt) (*Watcher, error) {
 func (w *Watcher) Healthy() error { return w.health.get() }
 
 // Inspect asks the engine about one container, by name or id, whatever its state
-// and whatever the Watcher's own name. It may be called at any time.
+// and whatever the Watcher's own name. It may be called at any time. An error for
+// which IsNotFound holds means that there is none; any other says nothing of that.
 func (w *Watcher) Inspect(ctx context.Context, nameOrID string) (Container, error) {
 	cli, err := w.dial()
 	if err != nil {
@@ -166,6 +171,9 @@ func (w *Watcher) Inspect(ctx context.Context, nameOrID string) (Container, erro
 	c, err := w.inspect(ctx, cli, nameOrID)
 	return c, errors.Join(err, cli.Close())
 }
+
+// IsNotFound says whether an error of Inspect means that the engine has no such container.
+func IsNotFound(err error) bool { return errdefs.IsNotFound(err) }
 
 // Close gives the metrics' names free. Run must have returned.
 func (w *Watcher) Close() error {

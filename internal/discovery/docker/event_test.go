@@ -1,11 +1,13 @@
 package docker
 
 import (
+	"cmp"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
@@ -75,6 +77,54 @@ func TestEventsOneByOne(t *testing.T) {
 			},
 			asks: 2,
 		},
+		"a death while the answer about the start was on its way": {
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.set("b", "api", "running", noon)
+				asked := make(chan struct{})
+				e.fail(nil, func(http.ResponseWriter, *http.Request, string) bool {
+					s.send("container", "die", "b", "api", later)
+					close(asked)
+					return false // so it answers what is not true any more
+				})
+				s.send("container", "start", "b", "api", noon)
+				<-asked
+			},
+			want: []Change{fresh("b", "api", "running"), {Gone: []string{"b"}}},
+			asks: 1,
+		},
+		"the memory of one of its processes runs out": {
+			do:   func(_ *fakeEngine, s *fakeStream) { s.send("container", "oom", "a", "web", later) },
+			want: []Change{fresh("a", "web", "running")},
+			asks: 1,
+		},
+		"the memory of its main process runs out": {
+			do: func(_ *fakeEngine, s *fakeStream) {
+				s.send("container", "oom", "a", "web", later)
+				s.send("container", "die", "a", "web", later)
+			},
+			want: []Change{fresh("a", "web", "running"), {Gone: []string{"a"}}},
+			asks: 1,
+		},
+		"a crash that a restart policy repairs": {
+			do: func(e *fakeEngine, s *fakeStream) {
+				s.send("container", "die", "a", "web", later)
+				e.set("a", "web", "restarting", noon)
+				s.send("container", "update", "a", "web", later)
+				s.send("container", "start", "a", "web", later)
+			},
+			want: []Change{{Gone: []string{"a"}}, fresh("a", "web", "restarting"), fresh("a", "web", "restarting")},
+			asks: 2,
+		},
+		"dead, or not started": {
+			do: func(e *fakeEngine, s *fakeStream) {
+				e.set("a", "web", "dead", noon)
+				s.send("container", "update", "a", "web", later)
+				e.set("b", "api", "created", time.Time{})
+				s.send("container", "rename", "b", "api", later)
+			},
+			want: []Change{{Gone: []string{"a"}}},
+			asks: 2,
+		},
 		"somebody known turns out not to be there": {
 			do: func(e *fakeEngine, s *fakeStream) {
 				e.remove("a")
@@ -130,26 +180,33 @@ func TestEventsOneByOne(t *testing.T) {
 			t.Parallel()
 			e, r, s := begin(t, Config{Name: tc.only})
 			tc.do(e, s)
-			// What is asked for last is answered last: all before it has been dealt with.
-			e.fail(nil, nil)
-			e.set("end", "web", "running", noon)
-			s.send("container", "start", "end", "web", later)
-			var got []Change
-			for {
-				c := r.next(t)
-				if len(c.Containers) == 1 && c.Containers[0].ID == "end" {
-					break
-				}
-				got = append(got, c)
-			}
-			opts := []cmp.Option{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Container{}, "Started")}
-			if diff := cmp.Diff(tc.want, got, opts...); diff != "" {
+			got := followed(t, e, r, s)
+			opts := []gocmp.Option{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Container{}, "Started")}
+			if diff := gocmp.Diff(tc.want, got, opts...); diff != "" {
 				t.Errorf("changes (-want +got):\n%s", diff)
 			}
 			if n := e.inspections() - 2; n != tc.asks { // the first list's and the last event's
 				t.Errorf("%d inspections, want %d", n, tc.asks)
 			}
 		})
+	}
+}
+
+// followed gives what was handed over of all events sent so far. It adds one inspection.
+func followed(t *testing.T, e *fakeEngine, r *running, s *fakeStream) []Change {
+	t.Helper()
+	// What is asked for last is answered last: all before it has been dealt with.
+	e.fail(nil, nil)
+	name := cmp.Or(r.name, "end")
+	e.set("end", name, "running", noon)
+	s.send("container", "start", "end", name, noon)
+	var got []Change
+	for {
+		c := r.next(t)
+		if len(c.Containers) == 1 && c.Containers[0].ID == "end" {
+			return got
+		}
+		got = append(got, c)
 	}
 }
 

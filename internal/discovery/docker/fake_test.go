@@ -29,6 +29,7 @@ type fakeEngine struct {
 type fakeContainer struct {
 	name, state string
 	started     time.Time
+	network     string // its network mode
 }
 
 // A fakeStream is one open subscription.
@@ -58,12 +59,12 @@ func newFakeEngine() *fakeEngine {
 }
 
 // serve starts the engine on a port of its own.
-func (e *fakeEngine) serve(t *testing.T) client.Opt {
+func (e *fakeEngine) serve(t testing.TB) client.Opt {
 	t.Helper()
 	return serve(t, e)
 }
 
-func serve(t *testing.T, h http.Handler) client.Opt {
+func serve(t testing.TB, h http.Handler) client.Opt {
 	t.Helper()
 	srv := httptest.NewServer(h)
 	t.Cleanup(func() {
@@ -76,7 +77,16 @@ func serve(t *testing.T, h http.Handler) client.Opt {
 func (e *fakeEngine) set(id, name, state string, started time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.containers[id] = fakeContainer{name, state, started}
+	e.containers[id] = fakeContainer{name, state, started, e.containers[id].network}
+}
+
+// join makes a container use the network of another.
+func (e *fakeEngine) join(id, owner string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.containers[id]
+	c.network = sharing + owner
+	e.containers[id] = c
 }
 
 func (e *fakeEngine) remove(id string) {
@@ -173,7 +183,8 @@ func (e *fakeEngine) serveInspect(w http.ResponseWriter, id string) {
 	}
 	answer(w, map[string]any{
 		"Id": id, "Name": "/" + c.name,
-		"State": map[string]any{"Status": c.state, "StartedAt": c.started.Format(time.RFC3339Nano)},
+		"State":      map[string]any{"Status": c.state, "StartedAt": c.started.Format(time.RFC3339Nano)},
+		"HostConfig": map[string]any{"NetworkMode": c.network},
 	})
 }
 

@@ -45,6 +45,19 @@ func TestNothingIsHandedOverBeforeTheFirstList(t *testing.T) {
 	}
 }
 
+func TestOnlyWhoIsAliveIsListed(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine()
+	for _, state := range []string{"created", "dead", "paused", "removing", "restarting", "running", ""} {
+		e.set("id-"+state, state, state, noon)
+	}
+	r := watch(t, Config{}, e.serve(t))
+	r.next(t)
+	if diff := cmp.Diff([]string{"paused", "restarting", "running"}, r.view.names()); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+}
+
 func TestListedButGoneBeforeItIsInspected(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine()
@@ -162,7 +175,11 @@ func TestInspect(t *testing.T) {
 	if diff := cmp.Diff(want, c, cmpopts.EquateEmpty()); diff != "" || err != nil {
 		t.Errorf("Inspect: %v (-want +got):\n%s", err, diff)
 	}
-	if _, err := r.Inspect(t.Context(), "nobody"); err == nil || !strings.Contains(err.Error(), `"nobody"`) {
-		t.Errorf("Inspect of nobody: %v, want an error with the name", err)
+	if _, err := r.Inspect(t.Context(), "nobody"); !IsNotFound(err) || !strings.Contains(err.Error(), `"nobody"`) {
+		t.Errorf("Inspect of nobody: %v, want it not found, with the name", err)
+	}
+	e.fail(nil, failing(500))
+	if _, err := r.Inspect(t.Context(), "b"); err == nil || IsNotFound(err) {
+		t.Errorf("Inspect that fails: %v, which says nothing of who is there", err)
 	}
 }

@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/client"
 	"golang.org/x/sync/errgroup"
 )
@@ -139,7 +137,7 @@ func (s *session) collect(ctx context.Context) (Change, error) {
 	for i, listed := range all {
 		c, err := &found[i], errs[i]
 		switch {
-		case errdefs.IsNotFound(err), err == nil && !w.wants(c):
+		case IsNotFound(err), err == nil && !w.wants(c):
 			continue // it died, or was renamed, a moment ago
 		case err != nil:
 			w.distrust(listed.ID, err, doubtful[listed.ID])
@@ -153,79 +151,4 @@ func (s *session) collect(ctx context.Context) (Change, error) {
 		}
 	}
 	return change, nil
-}
-
-// follow does what an event asks for.
-func (s *session) follow(ctx context.Context, m events.Message) {
-	w := s.w
-	if !w.listed {
-		return // the first list is yet to come, and will know
-	}
-	id := m.Actor.ID
-	if m.Type == events.NetworkEventType {
-		id = m.Actor.Attributes["container"]
-	}
-	c, known := w.known[id]
-	switch {
-	case m.Type == events.NetworkEventType && !known:
-		// A container joins its networks before it starts, and leaves them after it died.
-	case m.Action == events.ActionDie || m.Action == events.ActionDestroy:
-		// Whoever dies is not asked: there may be nobody left to answer, and waiting costs requests.
-		// But a death from before the start that was seen is that of an earlier life.
-		if c != nil && m.TimeNano > 0 && m.TimeNano < c.Started.UnixNano() {
-			s.refresh(ctx, id)
-		} else {
-			s.gone(id)
-		}
-	case !known && w.name != "" && m.Actor.Attributes["name"] != w.name:
-		// somebody else's
-	case s.stream.over():
-		// A new list is due as soon as what is left in the stream has been searched for deaths.
-	default:
-		s.refresh(ctx, id)
-	}
-}
-
-// refresh inspects one container and hands over what it is now.
-func (s *session) refresh(ctx context.Context, id string) {
-	w := s.w
-	c, err := w.inspect(ctx, s.cli, id)
-	switch {
-	case ctx.Err() != nil:
-	case errdefs.IsNotFound(err), err == nil && !w.wants(&c):
-		s.gone(id)
-	case err != nil:
-		if !w.doubtful[id] {
-			if d := s.pause.NextBackOff(); time.Until(s.next) > d {
-				s.listIn(d)
-			}
-		}
-		w.distrust(id, err, w.doubtful[id])
-	default:
-		delete(w.doubtful, id)
-		w.known[id] = &c
-		s.handle(Change{Containers: []Container{c}})
-	}
-}
-
-func (s *session) gone(id string) {
-	delete(s.w.doubtful, id)
-	if _, known := s.w.known[id]; known {
-		delete(s.w.known, id)
-		s.handle(Change{Gone: []string{id}})
-	}
-}
-
-// wants says whether a container is one to be handed over.
-func (w *Watcher) wants(c *Container) bool {
-	return c.alive() && (w.name == "" || c.Name == w.name)
-}
-
-// distrust notes that a container could not be inspected, and says so the first time.
-func (w *Watcher) distrust(id string, err error, before bool) {
-	w.metrics.failed(opInspect)
-	w.doubtful[id] = true
-	if !before {
-		w.log.Warn("container cannot be inspected; what is known of it stays", "container", id, "err", err)
-	}
 }

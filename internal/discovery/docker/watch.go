@@ -84,19 +84,3 @@ func (w *Watcher) ping(ctx context.Context, cli *client.Client) error {
 	cli.NegotiateAPIVersionPing(p)
 	return nil
 }
-
-// inspect asks the engine about one container.
-func (w *Watcher) inspect(ctx context.Context, cli *client.Client, nameOrID string) (Container, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
-	defer cancel()
-	w.metrics.inspects.Inc()
-	answer, err := cli.ContainerInspect(ctx, nameOrID)
-	var c Container
-	if err == nil {
-		c, err = convert(answer)
-	}
-	if err != nil {
-		return Container{}, fmt.Errorf("inspect container %.64q: %w", nameOrID, err)
-	}
-	return c, nil
-}

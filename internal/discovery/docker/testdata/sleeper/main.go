@@ -1,21 +1,47 @@
 // Sleeper is what the containers of this package's tests run: it waits for a signal.
-// As "sleeper healthy" it is their HEALTHCHECK, and fails once /state/sick exists.
+// USR1 makes it take memory, USR2 makes it fail. As "sleeper healthy" it is their
+// HEALTHCHECK, and fails once /state/sick exists; as "sleeper eat" it takes memory at once,
+// and as "sleeper crash" it makes the first process of its container fail.
 package main
 
 import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "healthy" {
-		if _, err := os.Stat("/state/sick"); err == nil {
-			os.Exit(1)
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "healthy":
+			if _, err := os.Stat("/state/sick"); err == nil {
+				os.Exit(1)
+			}
+		case "eat":
+			eat()
+		case "crash":
+			// The first process of a container is deaf to a signal that it does not wait for yet.
+			for syscall.Kill(1, syscall.SIGUSR2) == nil {
+				time.Sleep(10 * time.Millisecond)
+			}
 		}
 		return
 	}
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	<-stop
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
+	switch <-stop {
+	case syscall.SIGUSR1:
+		eat()
+	case syscall.SIGUSR2:
+		os.Exit(1)
+	}
+}
+
+// eat takes far more memory than the tests allow, but no machine is brought down by it.
+func eat() {
+	food := make([]byte, 256<<20)
+	for i := 0; i < len(food); i += 1 << 10 {
+		food[i] = 1
+	}
 }

@@ -3,6 +3,9 @@
 // balancer sees who answered. It knows nothing of rollcall.
 //
 // The name is the container's (docker run --hostname), or NAME; the version is VERSION.
+//
+// Its health can be played with: after POST /sick, /healthz answers 503, until POST /well.
+// "hello -check" asks for it, as a HEALTHCHECK does, and fails when it is not 200.
 package main
 
 import (
@@ -17,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -41,8 +45,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, logs io
 	flags := flag.NewFlagSet("hello", flag.ContinueOnError)
 	flags.SetOutput(logs)
 	addr := flags.String("listen", cmp.Or(getenv("LISTEN"), ":8080"), "address to listen on")
+	check := flags.Bool("check", false, "ask the hello that runs here whether it is well, and leave")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *check {
+		return ask(ctx, *addr)
 	}
 	name := getenv("NAME")
 	if name == "" {
@@ -78,13 +86,45 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	return <-stopped
 }
 
+// ask fails unless the server on addr's port of this machine says that it is well.
+func ask(ctx context.Context, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("address to ask: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort("localhost", port)+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", req.URL, res.Status)
+	}
+	return nil
+}
+
 // handler answers as name and version, which every answer also carries as headers.
 func handler(name, version string) http.Handler {
 	hello := func(w http.ResponseWriter) { fmt.Fprintf(w, "hello from %s, version %s\n", name, version) }
 
+	var sick atomic.Bool
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { hello(w) })
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if sick.Load() {
+			http.Error(w, "sick", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("POST /sick", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
+	mux.HandleFunc("POST /well", func(http.ResponseWriter, *http.Request) { sick.Store(false) })
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		d, err := time.ParseDuration(cmp.Or(r.URL.Query().Get("d"), "2s"))
 		if err != nil || d < 0 || d > maxSlow {

@@ -78,6 +78,35 @@ func TestStopsGracefully(t *testing.T) {
 	}
 }
 
+func TestHealth(t *testing.T) {
+	srv := httptest.NewServer(handler("web-1", "v1"))
+	defer srv.Close()
+	check := func() error {
+		return run(t.Context(), []string{"-check", "-listen", srv.Listener.Addr().String()}, func(string) string { return "" }, io.Discard)
+	}
+	post := func(path string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, _, _ := send(t, req); status != http.StatusOK {
+			t.Errorf("POST %s gets %d", path, status)
+		}
+	}
+	if err := check(); err != nil {
+		t.Errorf("well at first: %v", err)
+	}
+	post("/sick")
+	if err := check(); err == nil || !strings.HasSuffix(err.Error(), "/healthz answers 503 Service Unavailable") {
+		t.Errorf("sick: %v", err)
+	}
+	post("/well")
+	if err := check(); err != nil {
+		t.Errorf("well again: %v", err)
+	}
+}
+
 func TestRefusesBadAddress(t *testing.T) {
 	err := run(t.Context(), []string{"--listen", "nowhere:99999"}, func(string) string { return "" }, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "listen on nowhere:99999") {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rollcall/internal/announcer"
+	"rollcall/internal/check"
 	"rollcall/internal/daemon"
 	"rollcall/internal/discovery/docker"
 	"rollcall/internal/discovery/etcd"
@@ -38,7 +39,10 @@ func start(d *daemon.Parts, o *options) error {
 	lifecycle.OnStop("state file", time.Second, func(context.Context) error { return records.Close() })
 	drains := etcd.NewDrains(client, o.logger)
 	a := announcer.New(announcer.Config{
-		Rules: o.rules, Prefix: o.prefix, Layout: o.kind, Containers: watcher, Drains: drains, Registry: records,
+		Rules: o.rules, Containers: watcher, Drains: drains, Registry: records,
+		Checks: func(changed func(string)) announcer.Checks {
+			return check.New(check.Config{Changed: changed, Logger: o.logger, Registerer: d.Metrics})
+		},
 		Logger: o.logger, Registerer: d.Metrics,
 	})
 
@@ -69,6 +73,9 @@ func start(d *daemon.Parts, o *options) error {
 		return o.withdraw(ctx, client, records)
 	})
 	lifecycle.Go("announcer", a.Run)
+	if o.address != "" && announcer.OnBridge(o.rules.Address) {
+		o.logger.Warn("address is a container bridge's own: only this machine and its containers can reach it", "address", o.rules.Address.String())
+	}
 	o.logger.Info("announcing", "node", o.rules.Node, "address", o.rules.Address.String(), "prefix", o.prefix,
 		"container", o.container, "status", status.Addr())
 	return nil

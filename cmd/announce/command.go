@@ -68,7 +68,7 @@ func (c *connection) waiter(client *etcd.Client) *announcer.Waiter {
 // subcommand it announces.
 func newCommand(lookup func(string) (string, bool)) *cobra.Command {
 	c := &connection{}
-	o := &options{connection: c, lookup: lookup}
+	o := &options{connection: c, ruleOptions: ruleOptions{lookup: lookup}}
 	root := &cobra.Command{
 		Use:   "announce",
 		Short: "Keep etcd records of the containers on this machine",
@@ -87,20 +87,27 @@ A container says what it is by labels:
 
   rollcall.service      the service's name, instead of the image's
   rollcall.instance     the instance's name, instead of the container's
-  rollcall.port         which ports to announce, as 8080 or 8080,53/udp
+  rollcall.port         which ports to announce, as 8080 or 8080,53/udp or 8000-8010
   rollcall.internal     true: the container's own address and port
   rollcall.network      the network whose address is announced, if several
   rollcall.version      any text, shown by 'announce list'
   rollcall.weight       share of the traffic, 0 to 256 (100)
   rollcall.host         host names the service answers to, separated by commas
   rollcall.path         path prefix the service answers to
+  rollcall.check        what has to answer: http://:8080/healthz, https:///up, tcp://:5432
+  rollcall.check.<how>  interval (2s), timeout (1s), rise (2), fall (3)
   rollcall.ignore       true: leave it alone
   rollcall.meta.<key>   whatever else is to be told
 
-and rollcall.<port>.<any of them but port> for one of several ports. All but meta
-may also be variables of the container, ROLLCALL_SERVICE or ROLLCALL_80_SERVICE. A
-flag beats a label, a label beats a variable, and all beat registrator's
-SERVICE_NAME, SERVICE_ID and SERVICE_IGNORE, which are understood too.
+and rollcall.<port>.<any of them but port> for one of several ports, or
+rollcall.<port>/udp.<…> for one protocol of it. All may also be variables of the
+container, ROLLCALL_SERVICE, ROLLCALL_80_SERVICE or ROLLCALL_CHECK_INTERVAL. A flag
+beats a label, a label beats a variable, and all beat registrator's SERVICE_NAME,
+SERVICE_ID, SERVICE_TAGS, SERVICE_IGNORE, SERVICE_<port>_… and whatever else it reads.
+
+A container is announced while it runs and is not paused, while its HEALTHCHECK
+does not say otherwise, and while its check is answered. 'announce explain' shows
+what comes of it all.
 
 Signals: TERM or INT withdraws and waits, a second one leaves at once; USR1
 leaves the records for the successor that is about to start; HUP does nothing.`,
@@ -109,6 +116,9 @@ leaves the records for the successor that is about to start; HUP does nothing.`,
 
   # the sidekick of one container
   announce --container apache1 --service website --service-version 52c7248a14
+
+  # what would be announced of a container, and why
+  announce explain web1
 
   # what is announced, and who routes to it
   announce list`,
@@ -123,7 +133,7 @@ leaves the records for the successor that is about to start; HUP does nothing.`,
 	}
 	c.addFlags(root)
 	o.addFlags(root)
-	root.AddCommand(newList(c), newDrain(c), newResume(c), newWait(c))
+	root.AddCommand(newList(c), newExplain(c, lookup), newDrain(c), newResume(c), newWait(c))
 	return root
 }
 

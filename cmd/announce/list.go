@@ -48,9 +48,7 @@ func newList(c *connection) *cobra.Command {
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			var m cli.Mistakes
 			c.validate(cmd, &m)
-			if output != "table" && output != "json" {
-				m.Addf("--output", "say table or json", "%q is neither table nor json", output)
-			}
+			checkOutput(&m, output)
 			return m.Err()
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,8 +61,18 @@ func newList(c *connection) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
+	addOutput(cmd, &output)
 	return cmd
+}
+
+func addOutput(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "table", "`FORMAT`: table or json")
+}
+
+func checkOutput(m *cli.Mistakes, output string) {
+	if output != "table" && output != "json" {
+		m.Addf("--output", "say table or json", "%q is neither table nor json", output)
+	}
 }
 
 func (c *connection) list(ctx context.Context, client *etcd.Client, args []string) ([]listed, error) {

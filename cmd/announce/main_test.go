@@ -48,7 +48,7 @@ func TestHelpMentionsEveryLabel(t *testing.T) {
 		t.Fatalf("exit code %d: %s", c.code, c.stderr)
 	}
 	for _, word := range []string{
-		"service", "instance", "port", "internal", "network", "version", "weight", "host", "path", "ignore", "meta.<key>", "<port>.<any",
+		"service", "instance", "port", "internal", "network", "version", "weight", "host", "path", "check", "check.<how>", "ignore", "meta.<key>", "<port>.<any",
 	} {
 		if !strings.Contains(c.stdout, "rollcall."+word) {
 			t.Errorf("no word of rollcall.%s", word)

@@ -29,7 +29,7 @@ func TestMistakes(t *testing.T) {
 		"service":           {nil, []string{"--service", "My Site"}, "--service: name \"My Site\" must begin and end with a lower-case letter or a digit\n   hint: for example website"},
 		"instance":          {nil, []string{"--instance", "a/b", "--container", "c"}, "--instance: name \"a/b\" may hold only a-z, 0-9, '.', '_' and '-'\n   hint: for example web-1"},
 		"instance for all":  {nil, []string{"--instance", "web-1"}, "--instance: all containers of the machine would have one name\n   hint: name the container with --container, or leave --instance out"},
-		"port":              {nil, []string{"--port", "80-90"}, "--port: port \"80-90\" is not a number from 1 to 65535\n   hint: for example 8080, or 8080,53/udp"},
+		"port":              {nil, []string{"--port", "90-80"}, "--port: range 90-80 runs backwards\n   hint: for example 8080, or 8080,53/udp, or 8000-8010"},
 		"meta":              {nil, []string{"--meta", "rack"}, "--meta: \"rack\" is not KEY=VALUE\n   hint: for example --meta rack=b12"},
 		"meta without key":  {nil, []string{"--meta", "=b12"}, "--meta: \"=b12\" is not KEY=VALUE\n   hint: for example --meta rack=b12"},
 		"meta, unprintable": {nil, []string{"--meta", "rack=a\nb"}, "--meta: meta \"rack\": value \"a\\nb\" holds a character that cannot be printed\n   hint: for example --meta rack=b12"},
@@ -38,6 +38,8 @@ func TestMistakes(t *testing.T) {
 		"loopback":          {nil, []string{"--address", "127.0.0.1"}, "--address: 127.0.0.1 is loopback: no other machine can reach it\n   hint: the address under which the balancers reach this machine; `ip addr` shows them"},
 		"loopback from env": {map[string]string{"COREOS_PRIVATE_IPV4": "127.0.0.1"}, nil, "--address: COREOS_PRIVATE_IPV4: 127.0.0.1 is loopback: no other machine can reach it\n   hint: say it: --address 10.0.0.5"},
 		"container":         {nil, []string{"--container", "/web 1"}, "--container: \"/web 1\" is not a container's name\n   hint: `docker ps` shows the names"},
+		"check":             {nil, []string{"--check", "8080"}, "--check: check \"8080\" is not a URL such as http://:8080/healthz or tcp://:5432\n   hint: the port is the container's; without one, what is announced is asked"},
+		"check timing":      {nil, []string{"--check-rise", "0"}, "--check-interval, --check-timeout, --check-rise, --check-fall: rise 0 is not from 1 to 100\n   hint: 2s, 1s, 2 and 3 are good values"},
 		"listen":            {nil, []string{"--listen", "9401"}, "--listen: \"9401\" is not ADDRESS:PORT\n   hint: for example 127.0.0.1:9401, or empty for none"},
 		"listen, bad port":  {nil, []string{"--listen", ":http"}, "--listen: port \"http\" is not a number from 1 to 65535\n   hint: for example 127.0.0.1:9401, or empty for none"},
 		"prefix":            {nil, []string{"--prefix", "/rollcall/x"}, "--prefix: prefix \"/rollcall/x\" is below /rollcall, which is rollcall's own\n   hint: for example /services"},
@@ -52,7 +54,7 @@ func TestMistakes(t *testing.T) {
 			"  --nonsense: unknown flag",
 			"  ANNOUNCE_WEIGHT: \"x\" is not a whole number",
 			"  --ttl: 1s is less than 2s\n     hint: a short TTL withdraws live containers when etcd hesitates; 15s is a good value",
-			"  --port: port \"x\" is not a number from 1 to 65535\n     hint: for example 8080, or 8080,53/udp",
+			"  --port: port \"x\" is not a number from 1 to 65535\n     hint: for example 8080, or 8080,53/udp, or 8000-8010",
 		}, "\n")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,6 +75,13 @@ func TestMistakesOfSubcommands(t *testing.T) {
 		args []string
 		want string
 	}{
+		"explain": {[]string{"explain"}, "CONTAINER: no container is named\n   hint: `docker ps -a` shows them"},
+		"explain, more": {[]string{"explain", "--weight", "-1", "-o", "yaml"}, strings.Join([]string{
+			"3 mistakes:",
+			"  --weight: -1 is not from 0 to 256\n     hint: 100 is the usual share",
+			"  --output: \"yaml\" is neither table nor json\n     hint: say table or json",
+			"  CONTAINER: no container is named\n     hint: `docker ps -a` shows them",
+		}, "\n")},
 		"list":          {[]string{"list", "-o", "yaml"}, "--output: \"yaml\" is neither table nor json\n   hint: say table or json"},
 		"drain":         {[]string{"drain", "web"}, "SERVICE/INSTANCE: \"web\" is not SERVICE/INSTANCE" + ids},
 		"drain, name":   {[]string{"drain", "web/A"}, "SERVICE/INSTANCE: instance name \"A\" must begin and end with a lower-case letter or a digit" + ids},
@@ -100,7 +109,7 @@ func accepted(t *testing.T, env map[string]string, args ...string) *options {
 	t.Helper()
 	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	c := &connection{}
-	o := &options{connection: c, lookup: lookup}
+	o := &options{connection: c, ruleOptions: ruleOptions{lookup: lookup}}
 	cmd := newCommand(lookup)
 	cmd.ResetFlags()
 	cmd.PreRunE, cmd.RunE = nil, nil
@@ -126,10 +135,11 @@ func TestOptions(t *testing.T) {
 		"ETCDCTL_ENDPOINTS": "10.0.0.1:2379,10.0.0.2:2379", "COREOS_PRIVATE_IPV4": "10.0.0.5", "STATE_DIRECTORY": "/var/lib/x",
 	}, "--container", "apache1", "--service", "website", "--service-version", "52c7", "--port", "80")
 	want := announcer.Rules{
-		Node: node, Machine: machine, Address: o.rules.Address, Single: true, Service: "website", Version: "52c7", Ports: "80", Weight: 7,
-		Meta: map[string]string{"a": "1", "b": "2"},
+		Node: node, Machine: machine, Address: o.rules.Address, Single: true,
+		Flags: map[string]string{"service": "website", "version": "52c7", "port": "80", "weight": "7"},
+		Meta:  map[string]string{"a": "1", "b": "2"}, Prefix: "/apps", Layout: "json",
 	}
-	if diff := cmp.Diff(want, o.rules, cmpopts.EquateComparable(o.rules.Address)); diff != "" {
+	if diff := cmp.Diff(want, o.rules, cmpopts.EquateComparable(o.rules.Address), cmpopts.IgnoreFields(announcer.Rules{}, "Bridge")); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 	for what, pair := range map[string][2]string{
@@ -153,7 +163,7 @@ func TestOwnVariableBeatsEtcdctls(t *testing.T) {
 	if got := o.rules.Address.String(); got != "10.0.0.5" {
 		t.Errorf("address %s", got)
 	}
-	if o.rules.Weight != -1 || o.rules.Single {
+	if len(o.rules.Flags) > 0 || o.rules.Single {
 		t.Errorf("rules %+v", o.rules)
 	}
 	if got := o.stateFile(); !strings.HasSuffix(got, "/announce.lease") {

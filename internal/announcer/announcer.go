@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"rollcall/internal/check"
 	"rollcall/internal/discovery"
 	"rollcall/internal/discovery/docker"
 )
@@ -33,50 +33,62 @@ type Drains interface {
 
 // Registry keeps the records in etcd.
 type Registry interface {
-	Set(map[string]discovery.Record)
+	// Set replaces what should be there. A record that is there, but should not be, stays
+	// while leave says that this is not known yet.
+	Set(records map[string]discovery.Record, leave func(discovery.Record) bool)
+	// Change alters what Set was told.
+	Change(put map[string]discovery.Record, gone []string)
+}
+
+// Checks asks endpoints whether they answer.
+type Checks interface {
+	Set(map[string]check.Target)
+	State(id string) (check.State, error)
 	Run(ctx context.Context) error
 }
 
 // Config is what an Announcer works with.
 type Config struct {
 	Rules      Rules
-	Prefix     string
-	Layout     discovery.Layout
 	Containers Containers
 	Drains     Drains
 	Registry   Registry
+	// Checks makes the checks; changed is to be called when one has come to another state.
+	Checks     func(changed func(id string)) Checks
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
-// An Announcer keeps the records of this machine's containers.
+// An Announcer keeps the records of this machine's containers. What it is told changes
+// what depends on it, and nothing else: a machine may hold thousands of containers.
 type Announcer struct {
-	cfg Config
+	cfg    Config
+	checks Checks
 
 	mu         sync.Mutex
-	known      map[string]*announced // by container id
-	listed     bool                  // Docker has told everything at least once
+	entries    map[string]*entry       // by container id
+	claims     map[string][]*claim     // who wants to be a record, by "service/instance"
+	targets    map[string]check.Target // by the claim's check
+	checked    map[string]string       // check → the record that waits for it
 	drains     map[string]bool
+	listed     bool // Docker has told everything at least once
 	drainsRead bool
-	said       map[string]string // container and port → reason, as last said
+	told       map[string]discovery.Record // what the registry was told to have
+	limbo      limbo
+	said       map[string]string // what it is about → why it is not announced
 
 	containers, rejected prometheus.Gauge
-}
-
-// announced is a container with what the rules came to for it.
-type announced struct {
-	container docker.Container
-	decisions []Decision
-	records   []discovery.Record
 }
 
 // New prepares an announcer.
 func New(cfg Config) *Announcer {
 	a := &Announcer{
-		cfg: cfg, known: map[string]*announced{}, said: map[string]string{},
+		cfg: cfg, entries: map[string]*entry{}, claims: map[string][]*claim{}, targets: map[string]check.Target{},
+		checked: map[string]string{}, told: map[string]discovery.Record{}, said: map[string]string{},
 		containers: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_containers", Help: "Running containers that are looked at."}),
 		rejected:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_rejected", Help: "Containers or ports that ask to be announced but cannot be."}),
 	}
+	a.checks = cfg.Checks(a.recheck)
 	cfg.Registerer.MustRegister(a.containers, a.rejected)
 	return a
 }
@@ -84,9 +96,11 @@ func New(cfg Config) *Announcer {
 // Run announces until ctx is done, whose error it returns. The records stay: to
 // withdraw them is the caller's decision.
 func (a *Announcer) Run(ctx context.Context) error {
+	defer a.rest()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.cfg.Containers.Run(ctx, a.observe) })
 	g.Go(func() error { return a.cfg.Drains.Run(ctx, a.drain) })
+	g.Go(func() error { return a.checks.Run(ctx) })
 	return g.Wait()
 }
 
@@ -103,17 +117,28 @@ func (a *Announcer) Ready() error {
 	return nil
 }
 
+// drain takes in which instances are drained.
 func (a *Announcer) drain(drained map[string]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	touched := map[string]bool{}
+	for _, ids := range []map[string]bool{a.drains, drained} {
+		for id := range ids {
+			if a.drains[id] != drained[id] {
+				touched[id] = true
+			}
+		}
+	}
+	first := !a.drainsRead
 	a.drains, a.drainsRead = drained, true
-	a.announce()
+	a.tell(touched, first)
 }
 
 // observe takes in what Docker told.
 func (a *Announcer) observe(c docker.Change) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	touched := map[string]bool{}
 	if c.Listed {
 		a.listed = true
 		there := map[string]bool{}
@@ -124,93 +149,101 @@ func (a *Announcer) observe(c docker.Change) {
 		for _, id := range c.Unknown {
 			there[id] = true
 		}
-		maps.DeleteFunc(a.known, func(id string, _ *announced) bool { return !there[id] })
+		for id := range a.entries {
+			if !there[id] {
+				a.forget(id, touched)
+			}
+		}
+		a.limbo.strangers(len(c.Unknown) > 0)
 	}
 	for _, id := range c.Gone {
-		delete(a.known, id)
+		a.forget(id, touched)
 	}
 	for _, container := range c.Containers {
-		a.known[container.ID] = a.consider(container)
+		a.consider(container, touched)
 	}
-	a.announce()
+	a.tell(touched, c.Listed)
 }
 
-// consider applies the rules to one container.
-func (a *Announcer) consider(container docker.Container) *announced {
-	k := &announced{container: container}
-	k.decisions = a.cfg.Rules.Decide(&k.container)
-	for n, d := range k.decisions {
-		if d.Err != nil {
-			continue
-		}
-		record, err := discovery.Encode(a.cfg.Prefix, a.cfg.Layout, d.Instance)
-		if err != nil {
-			k.decisions[n].Err = err
-			continue
-		}
-		k.records = append(k.records, record)
+// recheck takes in that a check has come to another state.
+func (a *Announcer) recheck(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if record, ok := a.checked[id]; ok {
+		a.tell(map[string]bool{record: true}, false)
 	}
-	return k
 }
 
-// announce tells the registry what should be in etcd. Nothing is told before
-// Docker and the drains are known: an empty set would take live records away.
-func (a *Announcer) announce() {
+// tell tells the registry what has become of the touched records; of all of them when
+// everything is to be compared. Nothing is told before Docker and the drains are known:
+// an empty set would take live records away.
+func (a *Announcer) tell(touched map[string]bool, everything bool) {
 	if !a.listed || !a.drainsRead {
 		return
 	}
-	// Of two containers that claim one instance the one started last counts: it is
-	// the successor. The order is fixed so that equal claims do not flap.
-	ordered := slices.SortedFunc(maps.Values(a.known), func(x, y *announced) int {
-		return cmp.Or(x.container.Started.Compare(y.container.Started), cmp.Compare(x.container.ID, y.container.ID))
-	})
-	records := map[string]discovery.Record{}
-	owner := map[string]*announced{}
-	reasons := map[string]string{}
-	for _, k := range ordered {
-		for _, r := range k.records {
-			switch before, taken := owner[r.ID()]; {
-			case taken && before == k:
-				reasons[k.container.Name+" "+r.ID()] = "two of its ports have the same instance"
-			case taken:
-				reasons[before.container.Name+" "+r.ID()] = fmt.Sprintf("container %s, started later, has the same instance", k.container.Name)
-			}
-			owner[r.ID()] = k
-			records[r.ID()] = r
-		}
-		for _, d := range k.decisions {
-			// Who announces one container wants to know whatever keeps it from that.
-			if d.Err != nil && (a.cfg.Rules.Single || !errors.Is(d.Err, errSilent)) {
-				reasons[d.Container+" "+d.Port] = d.Err.Error()
-			}
+	if everything {
+		touched = map[string]bool{}
+		for _, ids := range []map[string]bool{present(a.claims), present(a.told)} {
+			maps.Copy(touched, ids)
 		}
 	}
-	for id := range a.drains {
-		delete(records, id)
+	put, gone := map[string]discovery.Record{}, []string{}
+	for id := range touched {
+		before, was := a.told[id]
+		waited := a.limbo.waits(id)
+		switch record, ok := a.settle(id, before); {
+		case !ok && (was || waited && !a.limbo.waits(id)):
+			delete(a.told, id)
+			gone = append(gone, id)
+		case ok && (!was || !before.Equal(record)):
+			a.told[id], put[id] = record, record
+		}
 	}
-	a.say(reasons)
-	a.containers.Set(float64(len(a.known)))
-	a.rejected.Set(float64(len(reasons)))
-	a.cfg.Registry.Set(records)
+	a.containers.Set(float64(len(a.entries)))
+	a.rejected.Set(float64(len(a.said)))
+	switch {
+	case everything:
+		a.cfg.Registry.Set(a.told, a.limbo.leave)
+	case len(put) > 0 || len(gone) > 0:
+		a.cfg.Registry.Change(put, gone)
+	}
 }
 
-// say names each reason once for as long as it lasts.
-func (a *Announcer) say(reasons map[string]string) {
-	for _, what := range slices.Sorted(maps.Keys(reasons)) {
-		if a.said[what] != reasons[what] {
-			a.cfg.Logger.Warn("not announced", "container", what, "reason", reasons[what])
-		}
+func present[V any](m map[string]V) map[string]bool {
+	keys := make(map[string]bool, len(m))
+	for k := range m {
+		keys[k] = true
 	}
-	a.said = reasons
+	return keys
 }
 
-// Decisions tells what the rules came to for every container, sorted by name.
+// say names a reason once for as long as it lasts; "" says that there is none any more.
+func (a *Announcer) say(what, reason string) {
+	if reason == "" {
+		delete(a.said, what)
+		return
+	}
+	if a.said[what] != reason {
+		a.cfg.Logger.Warn("not announced", "container", what, "reason", reason)
+	}
+	a.said[what] = reason
+}
+
+// Decisions tells what the rules came to for every container, sorted by name. What a
+// check says stands in Err while it keeps a port from being announced.
 func (a *Announcer) Decisions() []Decision {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var all []Decision
-	for _, k := range a.known {
-		all = append(all, k.decisions...)
+	for _, e := range a.entries {
+		for n, d := range e.decisions {
+			if d.Err == nil && d.Check != nil {
+				if state, err := a.checks.State(e.check(n)); state != check.Up {
+					d.Err = checkError(d.Check, err)
+				}
+			}
+			all = append(all, d)
+		}
 	}
 	slices.SortFunc(all, func(x, y Decision) int {
 		return cmp.Or(cmp.Compare(x.Container, y.Container), cmp.Compare(x.Port, y.Port))

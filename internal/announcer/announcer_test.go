@@ -15,17 +15,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"rollcall/internal/check"
 	"rollcall/internal/discovery"
 	"rollcall/internal/discovery/docker"
 )
 
 // fakeRegistry remembers what it was told, as "service/instance" → endpoint.
 type fakeRegistry struct {
-	told []map[string]string
+	told  []map[string]string
+	leave func(discovery.Record) bool
+	gone  []string // of every Change
 }
 
-func (r *fakeRegistry) Set(records map[string]discovery.Record) {
-	told := map[string]string{}
+func (r *fakeRegistry) Set(records map[string]discovery.Record, leave func(discovery.Record) bool) {
+	r.leave = leave
+	r.told = append(r.told, map[string]string{})
+	r.put(records)
+}
+
+func (r *fakeRegistry) Change(put map[string]discovery.Record, gone []string) {
+	r.told = append(r.told, maps.Clone(r.told[len(r.told)-1]))
+	r.gone = append(r.gone, gone...)
+	for _, id := range gone {
+		delete(r.told[len(r.told)-1], id)
+	}
+	r.put(put)
+}
+
+func (r *fakeRegistry) put(records map[string]discovery.Record) {
+	told := r.told[len(r.told)-1]
 	for id, record := range records {
 		for key, value := range record.Values {
 			i, err := discovery.DecodeRecord(record.Service, record.Instance, []byte(value))
@@ -36,10 +54,31 @@ func (r *fakeRegistry) Set(records map[string]discovery.Record) {
 			told[id] = i.Endpoint()
 		}
 	}
-	r.told = append(r.told, told)
 }
 
-func (*fakeRegistry) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+// fakeChecks knows what the test says.
+type fakeChecks struct {
+	states  map[string]check.State
+	targets []map[string]check.Target
+	changed func(id string)
+}
+
+func (c *fakeChecks) Set(targets map[string]check.Target) { c.targets = append(c.targets, targets) }
+
+func (c *fakeChecks) State(id string) (check.State, error) {
+	if c.states[id] == check.Down {
+		return check.Down, errors.New("answered 503 Service Unavailable")
+	}
+	return c.states[id], nil
+}
+
+func (*fakeChecks) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+// come brings a check into another state.
+func (c *fakeChecks) come(id string, state check.State) {
+	c.states[id] = state
+	c.changed(id)
+}
 
 type fakeContainers struct {
 	run func(context.Context, func(docker.Change)) error
@@ -61,14 +100,19 @@ func (f fakeDrains) Run(ctx context.Context, handle func(map[string]bool)) error
 type fixture struct {
 	*Announcer
 	registry *fakeRegistry
+	checks   *fakeChecks
 	log      *bytes.Buffer
 }
 
 func newFixture(t *testing.T, r Rules) *fixture {
 	t.Helper()
-	f := &fixture{registry: &fakeRegistry{}, log: &bytes.Buffer{}}
+	f := &fixture{registry: &fakeRegistry{}, checks: &fakeChecks{states: map[string]check.State{}}, log: &bytes.Buffer{}}
 	f.Announcer = New(Config{
-		Rules: r, Prefix: "/services", Layout: discovery.LayoutJSON, Registry: f.registry, Registerer: prometheus.NewRegistry(),
+		Rules: r, Registry: f.registry, Registerer: prometheus.NewRegistry(),
+		Checks: func(changed func(string)) Checks {
+			f.checks.changed = changed
+			return f.checks
+		},
 		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{}
@@ -85,6 +129,8 @@ func (f *fixture) know(drained map[string]bool) { f.drain(drained) }
 // last gives what the registry was told last.
 func (f *fixture) last(t *testing.T) map[string]string {
 	t.Helper()
+	f.mu.Lock() // the registry is told under it
+	defer f.mu.Unlock()
 	if len(f.registry.told) == 0 {
 		t.Fatal("the registry was told nothing")
 	}
@@ -205,7 +251,7 @@ func TestTwoClaimants(t *testing.T) {
 		f.know(nil)
 		f.observe(listed(order...))
 		f.want(t, "two claimants", map[string]string{"nginx/i": "10.0.0.5:2"})
-		want := `level=WARN msg="not announced" container="older nginx/i" reason="container newer, started later, has the same instance"` + "\n"
+		want := `level=WARN msg="not announced" container="older 80/tcp" reason="container newer, started later, has the same instance, nginx/i"` + "\n"
 		if diff := cmp.Diff(want, f.log.String()); diff != "" {
 			t.Errorf("log (-want +got):\n%s", diff)
 		}
@@ -226,7 +272,7 @@ func TestTwoPortsWithOneInstance(t *testing.T) {
 	c := container(ports(published(80, "tcp", "0.0.0.0:1"), published(81, "tcp", "0.0.0.0:2")),
 		label("rollcall.80.service", "s", "rollcall.81.service", "s", "rollcall.80.instance", "i", "rollcall.81.instance", "i"))
 	f.observe(listed(c))
-	if len(f.last(t)) != 1 || !strings.Contains(f.log.String(), `container="web1 s/i" reason="two of its ports have the same instance"`) {
+	if len(f.last(t)) != 1 || !strings.Contains(f.log.String(), `container="web1 81/tcp" reason="port 80/tcp has the same instance, s/i"`) {
 		t.Errorf("told %v, log %s", f.last(t), f.log)
 	}
 }

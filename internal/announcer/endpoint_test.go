@@ -1,8 +1,13 @@
 package announcer
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/discovery/docker"
 )
 
 func address(s string) func(*Rules) {
@@ -32,7 +37,7 @@ func TestDecidePublished(t *testing.T) {
 
 func TestDecideNetworks(t *testing.T) {
 	back, front := on("back", "172.20.0.2", "fd00::2"), on("front", "172.21.0.2", "")
-	named := func(n string) func(*Rules) { return func(r *Rules) { r.Network = n } }
+	named := func(n string) func(*Rules) { return flag("network", n) }
 	at := func(endpoint string) []string { return []string{"80/tcp: nginx/core-01-web1 " + endpoint + " tcp"} }
 	fails := func(why string) []string { return []string{"80/tcp: " + why} }
 	both := network("back", back, front)
@@ -58,8 +63,85 @@ func TestDecideNetworks(t *testing.T) {
 		},
 		"host network, with a port":   {nil, says{network("host"), ports(), label("rollcall.port", "80")}, at("10.0.0.5:80")},
 		"host network, also internal": {flags{internal}, says{network("host"), ports(), label("rollcall.port", "80")}, at("10.0.0.5:80")},
-		"another container's network": {nil, says{network("container:4f0d"), ports()}, []string{": nothing to announce: it publishes no port"}},
 	})
+}
+
+// A container that was started with --network container:vpn has no ports and addresses of
+// its own: those of the other are its.
+func TestDecideSharedNetworks(t *testing.T) {
+	shares := func(change ...func(*docker.Container)) func(*docker.Container) {
+		return func(c *docker.Container) {
+			other := container(append(says{called("vpn"), ports(published(80, "tcp", "0.0.0.0:1"), published(90, "tcp", "0.0.0.0:2"))}, change...)...)
+			c.NetworkMode, c.Networks, c.Shares = "container:4f0d", nil, &other
+		}
+	}
+	exposes := ports(published(80, "tcp"))
+	at := func(endpoint string) []string { return []string{"80/tcp: nginx/core-01-web1 " + endpoint + " tcp"} }
+	fails := func(why string) []string { return []string{": " + why} }
+	testDecide(t, map[string]decideCase{
+		"what it exposes":    {nil, says{shares(), exposes}, at("10.0.0.5:1")},
+		"what it names":      {nil, says{shares(), ports(), label("rollcall.port", "80")}, at("10.0.0.5:1")},
+		"by flag":            {flags{flag("port", "80")}, says{shares(), ports()}, at("10.0.0.5:1")},
+		"internal":           {flags{internal}, says{shares(), exposes}, at("172.17.0.2:80")},
+		"says nothing":       {nil, says{shares(), ports()}, fails(`container uses the network of container "vpn": say which port, with --port or the label rollcall.port`)},
+		"the host's":         {nil, says{shares(network("host")), exposes, label("rollcall.port", "80")}, at("10.0.0.5:80")},
+		"labels are its own": {nil, says{shares(label("rollcall.service", "vpn")), exposes, label("rollcall.service", "web")}, []string{"80/tcp: web/core-01-web1 10.0.0.5:1 tcp"}},
+		"gone":               {nil, says{network("container:4f0d"), exposes}, fails("the container whose network it uses is not there any more")},
+		"shares itself":      {nil, says{shares(network("container:4f0e")), exposes}, fails(`it uses the network of container "vpn", which uses that of another: name that one instead`)},
+		"stopped":            {nil, says{shares(func(c *docker.Container) { c.State = "exited" }), exposes}, fails(`it uses the network of container "vpn", which is exited`)},
+		"restarted": {
+			nil,
+			says{shares(func(c *docker.Container) { c.Started = noon.Add(1) }), exposes},
+			fails(`it uses the network of container "vpn", which has been restarted since: restart this one too`),
+		},
+	})
+}
+
+func TestConsidered(t *testing.T) {
+	r := rules(func(r *Rules) { r.Bridge = func(a netip.Addr) bool { return a == netip.MustParseAddr("172.17.0.1") } })
+	for name, tc := range map[string]struct {
+		container docker.Container
+		want      []string
+	}{
+		"published in several places": {
+			container(ports(published(80, "tcp", "127.0.0.1:1", "0.0.0.0:2", "172.17.0.1:3", "192.0.2.9:4", "[::]:5"))),
+			[]string{
+				"127.0.0.1:1, published on 127.0.0.1:1: is loopback: no other machine can reach it",
+				"10.0.0.5:2, published on 0.0.0.0:2: ",
+				"172.17.0.1:3, published on 172.17.0.1:3: is a Docker bridge's own: no other machine can reach it",
+				"192.0.2.9:4, published on 192.0.2.9:4: 10.0.0.5:2 is better, or as good",
+				"[::]:5, published on [::]:5: is of another address family than 10.0.0.5",
+			},
+		},
+		"on a bridge alone": {
+			container(ports(published(80, "tcp", "172.17.0.1:3"))),
+			[]string{"172.17.0.1:3, published on 172.17.0.1:3: is a Docker bridge's own: no other machine can reach it"},
+		},
+		"on the host": {container(network("host"), label("rollcall.port", "80")), []string{"10.0.0.5:80, the host's network: "}},
+		"several networks": {
+			container(network("a", on("a", "172.20.0.2", ""), on("b", "172.21.0.2", "")), label("rollcall.internal", "true")),
+			[]string{
+				"172.20.0.2:80, network a: one of several networks, and none was chosen",
+				"172.21.0.2:80, network b: one of several networks, and none was chosen",
+			},
+		},
+		"chosen network": {
+			container(network("a", on("a", "172.20.0.2", ""), on("b", "172.21.0.2", "")), label("rollcall.network", "b")),
+			[]string{`172.20.0.2:80, network a: network "b" was chosen`, "172.21.0.2:80, network b: "},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, d := range r.Decide(&tc.container) {
+				for _, c := range d.Considered {
+					got = append(got, fmt.Sprintf("%s, %s: %s", c.Endpoint, c.From, c.Rejected))
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("considered (-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 func TestMachineAddress(t *testing.T) {
@@ -93,7 +175,7 @@ func TestMachineAddressFromRoutes(t *testing.T) {
 	endpoints := make([]string, 1, 4)
 	endpoints[0] = "http://127.0.0.1:2379/" // from loopback nothing can be learned
 	got, err := MachineAddress(endpoints, func(string) string { return "" })
-	if err == nil && (UsableAddress(got) != nil || onBridge(got)) {
+	if err == nil && (UsableAddress(got) != nil || OnBridge(got)) {
 		t.Errorf("got %s, which no other machine can reach", got)
 	}
 	if err != nil && got.IsValid() {

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"rollcall/internal/discovery"
 	"rollcall/internal/discovery/docker"
 )
 
@@ -16,11 +17,19 @@ var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
 // rules are those of a machine's announcer without any flag.
 func rules(change ...func(*Rules)) Rules {
-	r := Rules{Node: "Core-01", Machine: "m1", Address: netip.MustParseAddr("10.0.0.5"), Weight: -1}
+	r := Rules{
+		Node: "Core-01", Machine: "m1", Address: netip.MustParseAddr("10.0.0.5"),
+		Flags: map[string]string{}, Prefix: discovery.DefaultPrefix, Layout: discovery.LayoutJSON,
+	}
 	for _, c := range change {
 		c(&r)
 	}
 	return r
+}
+
+// flag says something as the operator does.
+func flag(setting, value string) func(*Rules) {
+	return func(r *Rules) { r.Flags[setting] = value }
 }
 
 // container is a running one that publishes port 80 on every address.

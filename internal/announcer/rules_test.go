@@ -57,7 +57,7 @@ type (
 )
 
 func single(r *Rules)   { r.Single = true }
-func internal(r *Rules) { r.Internal = true }
+func internal(r *Rules) { r.Flags["internal"] = "true" }
 func explicit(r *Rules) { r.Explicit = true }
 
 func TestDecideWhether(t *testing.T) {
@@ -67,20 +67,29 @@ func TestDecideWhether(t *testing.T) {
 	web := []string{"80/tcp: nginx/core-01-web1 10.0.0.5:32768 tcp"}
 	nothing := func(why string) []string { return []string{": nothing to announce: " + why} }
 	testDecide(t, map[string]decideCase{
-		"running":                  {nil, nil, web},
-		"healthy":                  {nil, says{in("running", "healthy")}, web},
-		"starting":                 {nil, says{in("running", "starting")}, nothing("health is starting")},
-		"unhealthy":                {nil, says{in("running", "unhealthy")}, nothing("health is unhealthy")},
-		"paused":                   {nil, says{in("paused", "healthy")}, nothing("container is paused")},
-		"restarting":               {nil, says{in("restarting", "")}, nothing("container is restarting")},
-		"exited":                   {nil, says{in("exited", "")}, nothing("container is exited")},
-		"explicit, says nothing":   {flags{explicit}, nil, nothing("no rollcall label, and --explicit asks for one")},
-		"explicit, by label":       {flags{explicit}, says{label("rollcall.meta.x", "1")}, web},
-		"explicit, by environment": {flags{explicit}, says{env("ROLLCALL_VERSION", "1")}, web},
-		"ignored":                  {nil, says{label("rollcall.ignore", "true")}, nothing("ignored by its own label")},
-		"ignored as registrator":   {nil, says{env("SERVICE_IGNORE", "no")}, nothing("ignored by its own label")},
-		"ignored, but not really":  {nil, says{label("rollcall.ignore", "false"), env("SERVICE_IGNORE", "1")}, web},
-		"ignored, emptied":         {nil, says{label("rollcall.ignore", "")}, web},
+		"running":                   {nil, nil, web},
+		"healthy":                   {nil, says{in("running", "healthy")}, web},
+		"starting":                  {nil, says{in("running", "starting")}, nothing("health is starting")},
+		"unhealthy":                 {nil, says{in("running", "unhealthy")}, nothing("health is unhealthy")},
+		"paused":                    {nil, says{in("paused", "healthy")}, nothing("container is paused")},
+		"restarting":                {nil, says{in("restarting", "")}, nothing("container is restarting")},
+		"exited":                    {nil, says{in("exited", "")}, nothing("container is exited")},
+		"explicit, says nothing":    {flags{explicit}, nil, nothing("no rollcall label, and --explicit asks for one")},
+		"explicit, by label":        {flags{explicit}, says{label("rollcall.meta.x", "1")}, web},
+		"explicit, by environment":  {flags{explicit}, says{env("ROLLCALL_VERSION", "1")}, web},
+		"explicit, by SERVICE_NAME": {flags{explicit}, says{env("SERVICE_80_NAME", "old")}, []string{"80/tcp: old/core-01-web1 10.0.0.5:32768 tcp"}},
+		"explicit, one port named": {
+			flags{explicit},
+			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), env("SERVICE_443_NAME", "tls")},
+			[]string{"80/tcp: nothing to announce: no name for this port, and --explicit asks for one", "443/tcp: tls/core-01-web1-443 10.0.0.5:2 tcp"},
+		},
+		"ignored, registrator's way": {nil, says{env("SERVICE_IGNORE", "false")}, nothing("ignored by its own label")},
+		"explicit, no name at all":   {flags{explicit}, says{env("SERVICE_HOST_NAME", "x", "SERVICE_NAME", "")}, nothing("no rollcall label, and --explicit asks for one")},
+		"explicit, other SERVICE_":   {flags{explicit}, says{env("SERVICE_TAGS", "old")}, nothing("no rollcall label, and --explicit asks for one")},
+		"ignored":                    {nil, says{label("rollcall.ignore", "true")}, nothing("ignored by its own label")},
+		"ignored as registrator":     {nil, says{env("SERVICE_IGNORE", "no")}, nothing("ignored by its own label")},
+		"ignored, but not really":    {nil, says{label("rollcall.ignore", "false"), env("SERVICE_IGNORE", "1")}, web},
+		"ignored, emptied":           {nil, says{label("rollcall.ignore", "")}, web},
 		"ignored but for one port": {
 			nil,
 			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("rollcall.ignore", "1", "rollcall.443.ignore", "false")},
@@ -103,7 +112,7 @@ func TestDecideWhether(t *testing.T) {
 
 func TestDecidePorts(t *testing.T) {
 	three := ports(published(53, "tcp", "0.0.0.0:1"), published(53, "udp", "0.0.0.0:2"), published(80, "tcp", "0.0.0.0:3"), published(81, "tcp"))
-	flag := func(p string) func(*Rules) { return func(r *Rules) { r.Ports = p } }
+	port := func(p string) func(*Rules) { return flag("port", p) }
 	testDecide(t, map[string]decideCase{
 		"several": {nil, says{three}, []string{
 			"53/tcp: nginx-53/core-01-web1-53 10.0.0.5:1 tcp", "53/udp: nginx-53/core-01-web1-53-udp 10.0.0.5:2 udp", "80/tcp: nginx-80/core-01-web1-80 10.0.0.5:3 tcp",
@@ -111,21 +120,33 @@ func TestDecidePorts(t *testing.T) {
 		"one chosen":              {nil, says{three, label("rollcall.port", "80")}, []string{"80/tcp: nginx/core-01-web1 10.0.0.5:3 tcp"}},
 		"udp chosen":              {nil, says{three, env("ROLLCALL_PORT", "53/udp")}, []string{"53/udp: nginx/core-01-web1 10.0.0.5:2 udp"}},
 		"one chosen twice":        {nil, says{three, label("rollcall.port", "80, 80/tcp")}, []string{"80/tcp: nginx/core-01-web1 10.0.0.5:3 tcp"}},
-		"chosen by flag":          {flags{flag("80")}, says{three, label("rollcall.port", "53")}, []string{"80/tcp: nginx/core-01-web1 10.0.0.5:3 tcp"}},
+		"chosen by flag":          {flags{port("80")}, says{three, label("rollcall.port", "53")}, []string{"80/tcp: nginx/core-01-web1 10.0.0.5:3 tcp"}},
 		"not published":           {nil, says{three, label("rollcall.port", "81")}, []string{"81/tcp: port 81 is not published: publish it (docker run -p), or use --internal"}},
 		"not there":               {nil, says{three, label("rollcall.port", "82")}, []string{"82/tcp: port 82 is not published: publish it (docker run -p), or use --internal"}},
-		"not there, by flag":      {flags{flag("82"), single}, says{three}, []string{"82/tcp: port 82 is not published: publish it (docker run -p), or use --internal"}},
-		"flag for the machine":    {flags{flag("80,82")}, says{three}, []string{"80/tcp: nginx/core-01-web1 10.0.0.5:3 tcp"}},
-		"nothing for the machine": {flags{flag("82")}, says{three}, []string{": nothing to announce: it has none of the ports 82"}},
-		"sctp":                    {nil, says{ports(published(9, "sctp", "0.0.0.0:4"))}, []string{"9/sctp: nginx/core-01-web1 10.0.0.5:4 sctp"}},
+		"not there, by flag":      {flags{port("82"), single}, says{three}, []string{"82/tcp: port 82 is not published: publish it (docker run -p), or use --internal"}},
+		"flag for the machine":    {flags{port("80,82")}, says{three}, []string{"80/tcp: nginx/core-01-web1 10.0.0.5:3 tcp"}},
+		"nothing for the machine": {flags{port("82")}, says{three}, []string{": nothing to announce: it has none of the ports 82"}},
+		"sctp":                    {nil, says{ports(published(9, "sctp", "0.0.0.0:4"))}, []string{`9/sctp: instance "nginx/core-01-web1": proto "sctp" is neither tcp nor udp`}},
+		"range": {nil, says{three, label("rollcall.port", "50-90")}, []string{
+			"53/tcp: nginx-53/core-01-web1-53 10.0.0.5:1 tcp", "80/tcp: nginx-80/core-01-web1-80 10.0.0.5:3 tcp",
+			"81/tcp: port 81 is not published: publish it (docker run -p), or use --internal",
+		}},
+		"range, by flag":   {flags{port("1-60/udp")}, says{three}, []string{"53/udp: nginx/core-01-web1 10.0.0.5:2 udp"}},
+		"range of nothing": {nil, says{three, label("rollcall.port", "90-99")}, []string{": it has no tcp port from 90 to 99"}},
+		"range on the host": {nil, says{network("host"), ports(), label("rollcall.port", "8000-8001")}, []string{
+			"8000/tcp: nginx-8000/core-01-web1-8000 10.0.0.5:8000 tcp", "8001/tcp: nginx-8001/core-01-web1-8001 10.0.0.5:8001 tcp",
+		}},
+		"too many": {nil, says{network("host"), ports(), label("rollcall.port", "1-1024,2000")}, []string{
+			": it has 1025 ports to announce, which is more than 1024: choose some with --port or the label rollcall.port",
+		}},
 	})
 }
 
 func TestDecideNames(t *testing.T) {
 	two := ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2"))
 	twins := ports(published(53, "tcp", "0.0.0.0:1"), published(53, "udp", "0.0.0.0:2"))
-	service := func(s string) func(*Rules) { return func(r *Rules) { r.Service = s } }
-	instance := func(s string) func(*Rules) { return func(r *Rules) { r.Instance, r.Single = s, true } }
+	service := func(s string) func(*Rules) { return flag("service", s) }
+	instance := func(s string) func(*Rules) { return func(r *Rules) { r.Flags["instance"], r.Single = s, true } }
 	at80 := func(id string) []string { return []string{"80/tcp: " + id + " 10.0.0.5:32768 tcp"} }
 	at1and2 := func(a, b string) []string {
 		return []string{"80/tcp: " + a + " 10.0.0.5:1 tcp", "443/tcp: " + b + " 10.0.0.5:2 tcp"}
@@ -157,6 +178,9 @@ func TestDecideNames(t *testing.T) {
 		"several, label over own env": {nil, says{two, label("rollcall.service", "l"), env("ROLLCALL_80_SERVICE", "a", "ROLLCALL_443_SERVICE", "b")}, at1and2("l-80/core-01-web1-80", "l-443/core-01-web1-443")},
 		"several, own instances":      {nil, says{two, label("rollcall.80.instance", "x", "rollcall.443.instance", "y")}, at1and2("nginx-80/x", "nginx-443/y")},
 		"several, instance by flag":   {flags{instance("f")}, says{two, label("rollcall.80.instance", "x")}, at1and2("nginx-80/f-80", "nginx-443/f-443")},
+		"two protocols, two names": {nil, says{twins, label("rollcall.53/udp.service", "fast"), env("ROLLCALL_53_TCP_SERVICE", "sure", "ROLLCALL_53_SERVICE", "no")}, []string{
+			"53/tcp: sure/core-01-web1-53 10.0.0.5:1 tcp", "53/udp: fast/core-01-web1-53-udp 10.0.0.5:2 udp",
+		}},
 		"two protocols, one own name": {nil, says{twins, label("rollcall.53.service", "dns", "rollcall.53.instance", "d")}, []string{"53/tcp: dns/d 10.0.0.5:1 tcp", "53/udp: dns/d-udp 10.0.0.5:2 udp"}},
 	})
 }
@@ -183,10 +207,10 @@ func TestDecideMetadata(t *testing.T) {
 		}
 	}
 	check("labels")
-	r.Version, r.Weight, r.Meta = "v2", 0, map[string]string{"rack": "flag"}
+	r.Flags["version"], r.Flags["weight"], r.Meta = "v2", "0", map[string]string{"rack": "flag"}
 	want.Version, want.Weight, want.Meta = "v2", 0, map[string]string{"rack": "flag", "zone": "z"}
 	check("flags")
-	c.Labels, r.Meta, r.Weight, r.Version = nil, nil, -1, ""
+	c.Labels, r.Meta, r.Flags = nil, nil, nil
 	want.Version, want.Weight, want.Meta, want.Hosts, want.Path = "v0", discovery.DefaultWeight, nil, nil, "/no"
 	check("environment")
 }
@@ -241,14 +265,21 @@ func TestHostileContainers(t *testing.T) {
 	}
 }
 
-func TestUDPHasNoPlaceInHostPort(t *testing.T) {
-	f := newFixture(t, rules())
-	f.cfg.Layout = discovery.LayoutHostPort
-	f.know(nil)
-	f.observe(docker.Change{Listed: true, Containers: []docker.Container{container(ports(published(53, "udp", "0.0.0.0:5353")))}})
-	if d := f.Decisions(); len(d) != 1 || d[0].Err == nil || !strings.Contains(d[0].Err.Error(), "layout hostport cannot say udp") {
-		t.Errorf("decisions %v", shown(d))
-	}
+// The layout hostport has nothing but the instance's name to say udp with.
+func TestUDPInHostPort(t *testing.T) {
+	two := ports(published(53, "tcp", "0.0.0.0:1"), published(53, "udp", "0.0.0.0:2"))
+	hostPort := func(r *Rules) { r.Layout = discovery.LayoutHostPort }
+	testDecide(t, map[string]decideCase{
+		"default names": {flags{hostPort}, says{two}, []string{
+			"53/tcp: nginx-53/core-01-web1-53 10.0.0.5:1 tcp", "53/udp: nginx-53/core-01-web1-53:udp 10.0.0.5:2 udp",
+		}},
+		"own names": {flags{hostPort}, says{two, label("rollcall.53.instance", "d", "rollcall.53/udp.instance", "e:udp")}, []string{
+			"53/tcp: nginx-53/d 10.0.0.5:1 tcp", "53/udp: nginx-53/e:udp 10.0.0.5:2 udp",
+		}},
+		"tcp under udp's name": {flags{hostPort}, says{label("rollcall.instance", "e:udp")}, []string{
+			"80/tcp: instance nginx/e:udp: layout hostport cannot say tcp under this name: it means udp if it ends in :udp, and tcp otherwise",
+		}},
+	})
 }
 
 func TestNoAddressKnown(t *testing.T) {

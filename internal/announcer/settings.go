@@ -1,172 +1,179 @@
 package announcer
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
-	"rollcall/internal/discovery"
 	"rollcall/internal/discovery/docker"
 )
 
-const labelPrefix = "rollcall."
+const (
+	labelPrefix    = "rollcall."
+	variablePrefix = "ROLLCALL_"
+)
 
-// names are the settings a container may carry, as "rollcall.<name>" or
-// "rollcall.<port>.<name>" among its labels, or "ROLLCALL_<NAME>" in its environment.
-type settings struct {
-	container *docker.Container
+// A Setting is something that was said of a port, and who said it.
+type Setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	From  string `json:"from"`
 }
 
-// get finds a setting of one port; ok is false when nobody says anything.
-func (s settings) get(name string, port uint16) (value string, ok bool) {
-	value, _ = s.find(name, port)
+// settings are what is said of one port of a container, or of the container as a
+// whole. A flag beats a label, a label beats a variable, and all beat what
+// registrator reads; within labels and within variables the port's own comes first.
+type settings struct {
+	rules     *Rules
+	container *docker.Container
+	port      docker.Port // its zero value stands for the container as a whole
+	used      []Setting
+	legacy    func() legacy // what registrator would read, read when it is asked for
+}
+
+func (r *Rules) settings(c *docker.Container, p docker.Port) *settings {
+	return &settings{rules: r, container: c, port: p, legacy: sync.OnceValue(func() legacy {
+		return readLegacy(c.Labels, c.Env, p.Number)
+	})}
+}
+
+// get finds a setting, which counts as used from now on.
+func (s *settings) get(name string) (value string, ok bool) {
+	value, _, from := s.find(name)
+	if value != "" {
+		s.use(name, value, from)
+	}
 	return value, value != ""
 }
 
-// own says whether the value that get finds was said of this port alone.
-func (s settings) own(name string, port uint16) bool {
-	_, own := s.find(name, port)
-	return own
+// use notes what was taken, and from where.
+func (s *settings) use(name, value, from string) {
+	if !slices.ContainsFunc(s.used, func(o Setting) bool { return o.Name == name }) {
+		s.used = append(s.used, Setting{name, value, from})
+	}
 }
 
-// find looks for a setting: a label beats the environment, both beat registrator's
-// SERVICE_* variables, and within each the port's own beats the container's. An empty
+// find looks for a setting. Own is true of what was said of this port alone. An empty
 // value counts as none: what an image says can be emptied, but not taken back.
-func (s settings) find(name string, port uint16) (value string, own bool) {
-	p := strconv.Itoa(int(port))
-	env := strings.ToUpper(name)
-	for _, from := range []struct {
-		said map[string]string
-		key  string
-		own  bool
-	}{
-		{s.container.Labels, labelPrefix + p + "." + name, true},
-		{s.container.Labels, labelPrefix + name, false},
-		{s.container.Env, "ROLLCALL_" + p + "_" + env, true},
-		{s.container.Env, "ROLLCALL_" + env, false},
-	} {
-		if v := strings.TrimSpace(from.said[from.key]); v != "" {
-			return v, from.own
+func (s *settings) find(name string) (value string, own bool, from string) {
+	if v := s.rules.Flags[name]; v != "" {
+		return v, false, "flag --" + flagOf(name)
+	}
+	upper := strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
+	for _, at := range s.places(".", "/") {
+		key := labelPrefix + at + name
+		if v := strings.TrimSpace(s.container.Labels[key]); v != "" {
+			return v, at != "", "label " + key
 		}
 	}
-	return s.registrator(name, p)
+	for _, at := range s.places("_", "_") {
+		key := variablePrefix + strings.ToUpper(at) + upper
+		if v := strings.TrimSpace(s.container.Env[key]); v != "" {
+			return v, at != "", "variable " + key
+		}
+	}
+	return s.old(name)
 }
 
-// registrator reads what containers made for registrator carry, as labels or variables.
-func (s settings) registrator(name, port string) (value string, own bool) {
-	suffix, ok := map[string]string{"service": "NAME", "instance": "ID", "ignore": "IGNORE"}[name]
-	if !ok {
-		return "", false
+// flagOf gives the flag that says the same as a setting.
+func flagOf(setting string) string {
+	if setting == "version" {
+		return "service-version" // --version is the program's own
 	}
-	for _, key := range []string{"SERVICE_" + port + "_" + suffix, "SERVICE_" + suffix} {
-		for _, from := range []map[string]string{s.container.Labels, s.container.Env} {
-			if v := strings.TrimSpace(from[key]); v != "" {
-				return v, key != "SERVICE_"+suffix
+	return strings.ReplaceAll(setting, ".", "-")
+}
+
+// places gives what stands before a setting's name for this port, the most special first:
+// "53/udp.", "53." and "".
+func (s *settings) places(end, proto string) []string {
+	if s.port.Number == 0 {
+		return []string{""}
+	}
+	number := strconv.Itoa(int(s.port.Number))
+	return []string{number + proto + s.port.Proto + end, number + end, ""}
+}
+
+// old finds a setting among those of registrator.
+func (s *settings) old(name string) (value string, own bool, from string) {
+	l := s.legacy()
+	switch name {
+	case "service":
+		return l.Name, l.OwnName, l.names["name"]
+	case "instance":
+		return l.ID, l.OwnID, l.names["id"]
+	case "ignore":
+		if l.Ignore {
+			return "true", false, l.names["ignore"]
+		}
+	}
+	url, interval, timeout, ok := l.check()
+	switch {
+	case !ok || s.port.Proto == "udp": // a check of a whole container was never one of its udp ports
+		return "", false, ""
+	case name == "check":
+		return url, false, "SERVICE_CHECK_…"
+	case name == "check.interval":
+		return interval, false, l.names["check_interval"]
+	case name == "check.timeout":
+		return timeout, false, l.names["check_timeout"]
+	}
+	return "", false, ""
+}
+
+// ignored says whether the port is to be left alone. "false" takes back what an image says.
+func (s *settings) ignored() bool {
+	v, _, _ := s.find("ignore")
+	return v != "" && v != "false"
+}
+
+// meta gathers what is to be told beside: registrator's attributes and tags, variables,
+// labels, flags, each over those before it, and a port's own over the container's.
+func (s *settings) meta() map[string]string {
+	meta := s.legacy().meta()
+	for _, at := range slices.Backward(s.places("_", "_")) {
+		prefix := variablePrefix + strings.ToUpper(at) + "META_"
+		// In their order, because two may differ in nothing but case.
+		for _, k := range slices.Sorted(maps.Keys(s.container.Env)) {
+			if key, ok := strings.CutPrefix(k, prefix); ok {
+				meta[strings.ToLower(key)] = s.container.Env[k]
 			}
 		}
 	}
-	return "", false
+	for _, at := range slices.Backward(s.places(".", "/")) {
+		for k, v := range s.container.Labels {
+			if key, ok := strings.CutPrefix(k, labelPrefix+at+"meta."); ok {
+				meta[key] = v
+			}
+		}
+	}
+	maps.Copy(meta, s.rules.Meta)
+	if len(meta) == 0 {
+		return nil
+	}
+	return meta
 }
 
-// explicit says whether the container asks to be announced.
-func (s settings) explicit() bool {
-	for k := range s.container.Labels {
+// asks says whether a container asks to be announced by anything that is rollcall's.
+func asks(c *docker.Container) bool {
+	for k := range c.Labels {
 		if strings.HasPrefix(k, labelPrefix) {
 			return true
 		}
 	}
-	for k := range s.container.Env {
-		if strings.HasPrefix(k, "ROLLCALL_") {
+	for k := range c.Env {
+		if strings.HasPrefix(k, variablePrefix) {
 			return true
 		}
 	}
 	return false
 }
 
-// ignored follows registrator: any value but an explicit "false" ignores.
-func (s settings) ignored(port uint16) bool {
-	v, ok := s.get("ignore", port)
-	return ok && v != "false"
-}
+// named says whether a port has a name for registrator, which its own -explicit goes by.
+func (s *settings) named() bool { return s.legacy().Name != "" }
 
-func (s settings) bool(name string, port uint16) (bool, error) {
-	v, ok := s.get(name, port)
-	if !ok {
-		return false, nil
-	}
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return false, fmt.Errorf("rollcall.%s %.80q is neither true nor false", name, v)
-	}
-	return b, nil
-}
-
-// meta gathers rollcall.meta.<key> and rollcall.<port>.meta.<key>, the port's own last.
-func (s settings) meta(port uint16) map[string]string {
-	meta := map[string]string{}
-	for _, prefix := range []string{labelPrefix + "meta.", labelPrefix + strconv.Itoa(int(port)) + ".meta."} {
-		for k, v := range s.container.Labels {
-			if key, ok := strings.CutPrefix(k, prefix); ok {
-				meta[key] = v
-			}
-		}
-	}
-	return meta
-}
-
-// ValidatePorts checks what --port says.
-func ValidatePorts(s string) error {
-	_, err := parsePorts(s)
-	return err
-}
-
-// parsePorts reads the setting that chooses among the container's ports: numbers, with
-// an optional protocol, "8080" or "53/udp", separated by commas. One named twice counts once.
-func parsePorts(s string) ([]docker.Port, error) {
-	var ports []docker.Port
-	for part := range strings.SplitSeq(s, ",") {
-		number, proto, ok := strings.Cut(strings.TrimSpace(part), "/")
-		if !ok {
-			proto = "tcp"
-		}
-		n, err := discovery.ParsePort(number)
-		if err != nil {
-			return nil, err
-		}
-		if proto != "tcp" && proto != "udp" {
-			return nil, fmt.Errorf("protocol %.80q is neither tcp nor udp", proto)
-		}
-		if !slices.ContainsFunc(ports, func(p docker.Port) bool { return p.Number == n && p.Proto == proto }) {
-			ports = append(ports, docker.Port{Number: n, Proto: proto})
-		}
-	}
-	return ports, nil
-}
-
-// serviceOfImage is registrator's default for a service's name: the image's last
-// path part without tag and digest. An image that was started by its id has no name.
-func serviceOfImage(image string) string {
-	if strings.HasPrefix(image, "sha256:") {
-		return ""
-	}
-	image, _, _ = strings.Cut(image, "@")
-	image = image[strings.LastIndexByte(image, '/')+1:]
-	image, _, _ = strings.Cut(image, ":")
-	return strings.ToLower(image)
-}
-
+// list splits a setting that holds several values.
 func list(s string) []string {
-	parts := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
-	return slices.DeleteFunc(parts, func(p string) bool { return p == "" })
-}
-
-// merged gives the container's meta values with the operator's own on top.
-func merged(container, flags map[string]string) map[string]string {
-	maps.Copy(container, flags)
-	if len(container) == 0 {
-		return nil
-	}
-	return container
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }

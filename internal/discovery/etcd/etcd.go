@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -27,8 +28,10 @@ const (
 	// requestTimeout bounds one unary request. Loops retry; a person sees an error.
 	requestTimeout = 5 * time.Second
 
-	retryMin = 100 * time.Millisecond
-	retryMax = time.Second
+	// A try to connect may take a second where etcd is far; the next follows soon.
+	connectTimeout = time.Second
+	retryMin       = 100 * time.Millisecond
+	retryMax       = 500 * time.Millisecond
 )
 
 // Config says how etcd is reached. The fields mean what etcdctl's flags of the
@@ -61,21 +64,24 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Client, error)
 		// The client must outlive ctx, but logging in must not.
 		clientCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		opened := context.AfterFunc(ctx, cancel)
-		c, err := clientv3.New(clientv3.Config{
+		etcd := clientv3.Config{
 			Context:              clientCtx,
 			Endpoints:            cfg.Endpoints,
 			TLS:                  tlsConfig,
-			Username:             cfg.User,
-			Password:             cfg.Password,
 			DialTimeout:          requestTimeout,
 			DialKeepAliveTime:    5 * time.Second,
 			DialKeepAliveTimeout: 3 * time.Second,
 			Logger:               zap.NewNop(),
 			DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           grpcbackoff.Config{BaseDelay: retryMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryMax},
-				MinConnectTimeout: retryMax,
+				MinConnectTimeout: connectTimeout,
 			})},
-		})
+		}
+		if cfg.User != "" {
+			etcd.DialOptions = append(etcd.DialOptions, grpc.WithChainUnaryInterceptor(loginApart(etcd)))
+			etcd.Username, etcd.Password = cfg.User, cfg.Password
+		}
+		c, err := clientv3.New(etcd)
 		if !opened() && err == nil {
 			_ = c.Close()
 			err = ctx.Err()
@@ -102,6 +108,23 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Client, error)
 // Close ends the connection and everything that runs on it.
 func (c *Client) Close() error { return c.c.Close() }
 
+// loginApart makes the client log in over a connection that nobody is logged in to.
+// With its own connection goes the token of before, and once that has expired etcd
+// 3.4 refuses even the login for it; the client would ask again without a pause.
+func loginApart(cfg clientv3.Config) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if method != etcdserverpb.Auth_Authenticate_FullMethodName {
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}
+		apart, err := clientv3.New(cfg)
+		if err != nil {
+			return err
+		}
+		defer apart.Close()
+		return apart.ActiveConnection().Invoke(ctx, method, req, reply, opts...)
+	}
+}
+
 // tls reads the certificates once, so that a wrong file is an error at the start.
 func (cfg Config) tls() (*tls.Config, error) {
 	if cfg.CACert == "" && cfg.Cert == "" && cfg.Key == "" {
@@ -118,21 +141,9 @@ func (cfg Config) tls() (*tls.Config, error) {
 	return t, nil
 }
 
-// newBackoff waits from a tenth of a second up to a second, for ever.
+// newBackoff waits from a tenth of a second up to about half a second, for ever.
 func newBackoff() backoff.BackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = retryMin, retryMax
 	return b
-}
-
-// pause waits for d; false when ctx is done first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -50,7 +50,7 @@ func (f *follower) run(ctx context.Context, handle func(update)) error {
 			return ctx.Err()
 		}
 		f.logger.Debug("listing again", "prefix", f.prefix, "err", err)
-		if !pause(ctx, b.NextBackOff()) {
+		if !f.client.pause(ctx, b.NextBackOff()) {
 			return ctx.Err()
 		}
 	}

@@ -2,7 +2,6 @@ package etcd
 
 import (
 	"log/slog"
-	"os"
 	"testing"
 	"time"
 
@@ -15,12 +14,7 @@ func restored(t *testing.T, prefix string) (*node, *watcher) {
 	t.Helper()
 	n := newNode(t)
 	put(t, open(t, n.Server), prefix+"/web/old", "10.0.0.5:80")
-	n.stop()
-	backup := t.TempDir()
-	if err := os.CopyFS(backup, os.DirFS(n.dir)); err != nil {
-		t.Fatal(err)
-	}
-	n.start()
+	backup := n.backUp()
 	c := open(t, n.Server)
 	for _, name := range []string{"a", "b", "c"} {
 		put(t, c, prefix+"/web/"+name, "10.0.0.6:80")

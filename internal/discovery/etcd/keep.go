@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
-
-	"rollcall/internal/discovery"
 )
 
 // session is the life of one lease: it ends when the lease does.
@@ -33,7 +31,7 @@ func (r *Registry) session(ctx context.Context, granted func()) error {
 	return err
 }
 
-// keep makes etcd equal to what is desired, again and again, while the lease lives.
+// keep makes etcd equal to what is wanted, again and again, while the lease lives.
 func (r *Registry) keep(ctx context.Context, s *session) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -43,10 +41,12 @@ func (r *Registry) keep(ctx context.Context, s *session) error {
 	b := newBackoff()
 	verify := time.NewTicker(r.verify)
 	defer verify.Stop()
+	reconnected := r.client.reconnected(ctx)
+	var again <-chan time.Time // when conflicts are tried again
 	for {
 		var retry <-chan time.Time
-		if desired, ok := r.wanted(); ok {
-			err := s.reconcile(ctx, desired)
+		if want, leave, ok := r.take(s); ok {
+			err := s.reconcile(ctx, want, leave)
 			switch {
 			case errors.Is(err, errLeaseLost):
 				return err
@@ -56,32 +56,29 @@ func (r *Registry) keep(ctx context.Context, s *session) error {
 			case err == nil:
 				r.health.set("records", nil)
 				b.Reset()
-				if len(s.conflicts) > 0 {
-					retry = time.After(conflictInterval + rand.N(conflictInterval))
-				}
+			}
+			// Not put off by changes that come more often.
+			if len(s.conflicts) > 0 && again == nil {
+				again = time.After(conflictInterval + rand.N(conflictInterval))
 			}
 			r.publish(s, err)
 		}
 		select {
 		case <-r.changed:
 		case <-retry:
+		case <-again:
+			again = nil
+			for id := range s.conflicts {
+				s.dirty[id] = true
+			}
 		case <-verify.C:
-			s.doubt = true
+			s.suspect()
+		case <-reconnected: // to what may be a backup, or empty
+			s.suspect()
 		case err := <-lost:
 			return err
 		}
 	}
-}
-
-// wanted gives what Set was last told; ok is false before the first time.
-func (r *Registry) wanted() (desired map[string]discovery.Record, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-r.changed:
-	default:
-	}
-	return r.desired, r.desired != nil
 }
 
 // finish takes over the ends that a session has seen and not published.
@@ -113,7 +110,7 @@ func (r *Registry) publish(s *session, err error) {
 	r.end(s)
 	r.records.Set(float64(len(s.held)))
 	r.conflicting.Set(float64(len(s.conflicts)))
-	// A token means that Set has been called since: what was written is not what is wanted.
+	// A token means that more has been told since: what was written is not what is wanted.
 	if err == nil && len(s.conflicts) == 0 && len(r.changed) == 0 {
 		select {
 		case <-r.settled:

@@ -19,12 +19,12 @@ type keeper struct {
 	stop func() // as a process ends that leaves its records; may be called twice
 }
 
-func keep(t *testing.T, c *Client, cfg RegistryConfig) *keeper {
+func keep(t testing.TB, c *Client, cfg RegistryConfig) *keeper {
 	t.Helper()
 	return keepVerifying(t, c, cfg, verifyInterval)
 }
 
-func keepVerifying(t *testing.T, c *Client, cfg RegistryConfig, verify time.Duration) *keeper {
+func keepVerifying(t testing.TB, c *Client, cfg RegistryConfig, verify time.Duration) *keeper {
 	t.Helper()
 	k := &keeper{log: &logbook{}}
 	if cfg.TTL == 0 {
@@ -59,24 +59,24 @@ func keepVerifying(t *testing.T, c *Client, cfg RegistryConfig, verify time.Dura
 }
 
 // settle sets the records and waits until they are in etcd.
-func (k *keeper) settle(t *testing.T, rs ...discovery.Record) {
+func (k *keeper) settle(t testing.TB, rs ...discovery.Record) {
 	t.Helper()
-	k.Set(records(rs...))
+	k.Set(records(rs...), nil)
 	if err := k.Settled(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // holds waits until exactly these records are below the prefix.
-func (k *keeper) holds(t *testing.T, c *Client, rs ...discovery.Record) {
+func (k *keeper) holds(t testing.TB, c *Client, rs ...discovery.Record) {
 	t.Helper()
 	want := values(records(rs...))
 	eventually(t, "records below "+k.cfg.Prefix, func() bool { return cmp.Equal(want, dump(t, c, k.cfg.Prefix)) })
 }
 
-// peek gives what Set was last told, without taking note of it as Run does.
-func (k *keeper) peek() (map[string]discovery.Record, bool) {
+// withdrawing says that Withdraw has told what it wants.
+func (k *keeper) withdrawing() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.desired, k.desired != nil
+	return k.deleted != nil && len(k.wanted.records) == 0
 }

@@ -65,7 +65,7 @@ func resumeLease(ctx context.Context, c *Client, id clientv3.LeaseID) (*lease, e
 func (l *lease) keep(ctx context.Context, report func(error)) error {
 	defer l.hangUp()
 	wait := l.ttl / 3
-	for pause(ctx, wait) {
+	for l.client.pause(ctx, wait) {
 		err := l.renew(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -73,7 +73,7 @@ func (l *lease) keep(ctx context.Context, report func(error)) error {
 			return err
 		case err != nil:
 			report(err)
-			wait = min(l.ttl/3, retryMax/2)
+			wait = min(l.ttl/3, retryMax)
 		default:
 			report(nil)
 			wait = l.ttl / 3
@@ -88,7 +88,7 @@ func (l *lease) renew(ctx context.Context) error {
 	if !reused {
 		streamCtx, l.cancel = context.WithCancel(ctx)
 	}
-	timer := time.AfterFunc(min(requestTimeout, max(l.ttl/3, retryMax)), l.cancel)
+	timer := time.AfterFunc(min(requestTimeout, max(l.ttl/3, connectTimeout)), l.cancel)
 	res, err := l.ask(streamCtx)
 	late := !timer.Stop()
 	if err != nil || late {

@@ -15,6 +15,7 @@ type link struct {
 
 	mu      sync.Mutex
 	mute    bool
+	down    bool
 	unmuted *sync.Cond
 	conns   []net.Conn
 }
@@ -39,6 +40,10 @@ func newLink(t *testing.T, s *Server) *link {
 				return
 			}
 			far, err := net.Dial("tcp", target.Host)
+			if err == nil && k.isDown() {
+				_ = far.Close()
+				err = net.ErrClosed
+			}
 			if err != nil {
 				_ = near.Close()
 				continue
@@ -65,6 +70,22 @@ func (k *link) setMute(mute bool) {
 	defer k.mu.Unlock()
 	k.mute = mute
 	k.unmuted.Broadcast()
+}
+
+// setDown breaks all connections and keeps new ones from being made, or lets them.
+func (k *link) setDown(down bool) {
+	k.mu.Lock()
+	k.down = down
+	k.mu.Unlock()
+	if down {
+		k.cut()
+	}
+}
+
+func (k *link) isDown() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.down
 }
 
 // cut breaks all connections; new ones may be made.

@@ -34,7 +34,7 @@ var (
 )
 
 // unique gives a prefix that nobody else uses.
-func unique(t *testing.T) string {
+func unique(t testing.TB) string {
 	t.Helper()
 	return fmt.Sprintf("/%s-%d", t.Name(), prefixes.Add(1))
 }
@@ -67,19 +67,19 @@ func (s suite) Run() int {
 // A node is a server that a test may stop and start again at the same address.
 type node struct {
 	*Server
-	t   *testing.T
+	t   testing.TB
 	dir string
 	url string
 
 	tune func(*embed.Config)
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	t.Helper()
 	return newTunedNode(t, func(*embed.Config) {})
 }
 
-func newTunedNode(t *testing.T, tune func(*embed.Config)) *node {
+func newTunedNode(t testing.TB, tune func(*embed.Config)) *node {
 	t.Helper()
 	n := &node{t: t, dir: t.TempDir(), url: fmt.Sprintf("http://127.0.0.1:%d", freePort(t)), tune: tune}
 	n.start()
@@ -106,9 +106,21 @@ func (n *node) stop() {
 	}
 }
 
+// backUp gives a copy of the data, for which the server is stopped a moment.
+func (n *node) backUp() (dir string) {
+	n.t.Helper()
+	n.stop()
+	dir = n.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(n.dir)); err != nil {
+		n.t.Fatal(err)
+	}
+	n.start()
+	return dir
+}
+
 // freePort gives a port outside the range that the kernel gives to others, so that
 // it is still free when a server comes back to it.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := 20000 + rand.N(10000)
@@ -122,7 +134,7 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
@@ -130,12 +142,12 @@ func testContext(t *testing.T) context.Context {
 }
 
 // open gives a client of one server, closed with the test.
-func open(t *testing.T, s *Server) *Client {
+func open(t testing.TB, s *Server) *Client {
 	t.Helper()
 	return openURL(t, s.Endpoints()[0])
 }
 
-func openURL(t *testing.T, url string) *Client {
+func openURL(t testing.TB, url string) *Client {
 	t.Helper()
 	c, err := Open(testContext(t), Config{Endpoints: []string{url}}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -146,7 +158,7 @@ func openURL(t *testing.T, url string) *Client {
 }
 
 // eventually waits until the condition holds.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -161,7 +173,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // lasting waits while the condition must hold without a break.
-func lasting(t *testing.T, what string, d time.Duration, ok func() bool) {
+func lasting(t testing.TB, what string, d time.Duration, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -212,13 +224,13 @@ func (l *logbook) logger() *slog.Logger {
 }
 
 // metric reads one gauge or counter.
-func metric(t *testing.T, c prometheus.Collector) float64 {
+func metric(t testing.TB, c prometheus.Collector) float64 {
 	t.Helper()
 	return testutil.ToFloat64(c)
 }
 
 // put, del and dump are what somebody else does to etcd.
-func put(t *testing.T, c *Client, key, value string, opts ...clientv3.OpOption) int64 {
+func put(t testing.TB, c *Client, key, value string, opts ...clientv3.OpOption) int64 {
 	t.Helper()
 	res, err := c.c.Put(testContext(t), key, value, opts...)
 	if err != nil {
@@ -227,7 +239,7 @@ func put(t *testing.T, c *Client, key, value string, opts ...clientv3.OpOption) 
 	return res.Header.Revision
 }
 
-func del(t *testing.T, c *Client, key string) int64 {
+func del(t testing.TB, c *Client, key string) int64 {
 	t.Helper()
 	res, err := c.c.Delete(testContext(t), key)
 	if err != nil {
@@ -236,7 +248,7 @@ func del(t *testing.T, c *Client, key string) int64 {
 	return res.Header.Revision
 }
 
-func dump(t *testing.T, c *Client, prefix string) map[string]string {
+func dump(t testing.TB, c *Client, prefix string) map[string]string {
 	t.Helper()
 	res, err := c.c.Get(testContext(t), prefix+"/", clientv3.WithPrefix())
 	if err != nil {
@@ -250,7 +262,7 @@ func dump(t *testing.T, c *Client, prefix string) map[string]string {
 }
 
 // record encodes an instance of service "web" on machine "m1".
-func record(t *testing.T, prefix string, layout discovery.Layout, name string, port int, version string) discovery.Record {
+func record(t testing.TB, prefix string, layout discovery.Layout, name string, port int, version string) discovery.Record {
 	t.Helper()
 	r, err := discovery.Encode(prefix, layout, &discovery.Instance{
 		Service: "web", Name: name, Host: "10.0.0.5", Port: uint16(port), Proto: "tcp", Version: version,

@@ -26,7 +26,14 @@ const (
 func newLockedNode(t *testing.T) *node {
 	t.Helper()
 	n := newTunedNode(t, func(cfg *embed.Config) { cfg.BcryptCost = 4 }) // the least there is
-	c, ctx := open(t, n.Server).c, testContext(t)
+	lock(t, open(t, n.Server))
+	return n
+}
+
+// lock lets nobody do anything any more but those two.
+func lock(t *testing.T, client *Client) {
+	t.Helper()
+	c, ctx := client.c, testContext(t)
 	must := func(_ any, err error) {
 		t.Helper()
 		if err != nil {
@@ -43,7 +50,17 @@ func newLockedNode(t *testing.T) *node {
 	must(c.UserAdd(ctx, announcer, secret))
 	must(c.UserGrantRole(ctx, announcer, announcer))
 	must(c.AuthEnable(ctx))
-	return n
+}
+
+// openAs gives a client that logs in.
+func openAs(t *testing.T, url, user, password string) *Client {
+	t.Helper()
+	c, err := Open(testContext(t), Config{Endpoints: []string{url}, User: user, Password: password}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 func TestOpenWithUserAndPassword(t *testing.T) {
@@ -153,7 +170,7 @@ func TestRegistrySaysThatItIsRefused(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	k := keep(t, c, RegistryConfig{Prefix: prefix, TTL: 2 * time.Second})
-	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1")))
+	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1")), nil)
 	eventually(t, "refusal", func() bool { return errors.Is(k.Current(), rpctypes.ErrPermissionDenied) })
 	lasting(t, "unhealthy although the lease is renewed", 2*time.Second, func() bool { return k.Healthy() != nil })
 	if got := fmt.Sprint(k.log.count("level=WARN"), k.log.count("answers again")); got != "1 0" {

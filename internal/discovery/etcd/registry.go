@@ -12,8 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"rollcall/internal/discovery"
 )
 
 const (
@@ -37,7 +35,7 @@ type RegistryConfig struct {
 }
 
 // A Registry keeps a set of records in etcd under one lease: it works, with
-// backoff, until what is there equals what Set was told, and writes nothing
+// backoff, until what is there equals what Set and Change were told, and writes nothing
 // while they agree. Every write compares the key's owner first.
 type Registry struct {
 	client *Client
@@ -48,15 +46,15 @@ type Registry struct {
 	lost   map[string]lost // what went with a lease and has not been dealt with; Run's alone
 
 	mu        sync.Mutex
-	desired   map[string]discovery.Record // by "service/instance"; nil until the first Set
-	lease     clientv3.LeaseID            // the one held, or remembered from an earlier run; 0 for none
-	changed   chan struct{}               // holds one token when desired changed
-	held      int                         // records known to be in etcd
-	conflicts map[string]string           // id → who owns it
-	settled   chan struct{}               // closed when etcd equals desired; remade by Set
-	deleted   map[string]int64            // id → revision of its deletion; nil unless withdrawing
-	ended     map[string]int64            // service → revision of the newest end of one of its records
-	failure   error                       // why the last reconciliation did not come to its end
+	wanted    wanted
+	changed   chan struct{}     // holds one token when wanted changed
+	lease     clientv3.LeaseID  // the one held, or remembered from an earlier run; 0 for none
+	held      int               // records known to be in etcd
+	conflicts map[string]string // id → who owns it
+	settled   chan struct{}     // closed when etcd equals wanted; remade when it may not
+	deleted   map[string]int64  // id → revision of its deletion; nil unless withdrawing
+	ended     map[string]int64  // service → revision of the newest end of one of its records
+	failure   error             // why the last reconciliation did not come to its end
 
 	records, conflicting prometheus.Gauge
 	writes, losses       prometheus.Counter
@@ -97,63 +95,6 @@ func (r *Registry) Close() error { return r.state.Close() }
 // Healthy gives nil while etcd answers and the lease is held, and what is wrong otherwise.
 func (r *Registry) Healthy() error { return r.health.Healthy() }
 
-// Set replaces the records that should be in etcd.
-func (r *Registry) Set(records map[string]discovery.Record) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.desired = maps.Clone(records)
-	if r.desired == nil {
-		r.desired = map[string]discovery.Record{}
-	}
-	r.unsettle()
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
-}
-
-// unsettle says that etcd and desired may differ from now on.
-func (r *Registry) unsettle() {
-	select {
-	case <-r.settled:
-		r.settled = make(chan struct{})
-	default:
-	}
-}
-
-// Settled waits until etcd holds what Set was last told, or ctx is done. While
-// somebody else owns one of the keys it waits for that, too.
-func (r *Registry) Settled(ctx context.Context) error {
-	r.mu.Lock()
-	settled := r.settled
-	r.mu.Unlock()
-	select {
-	case <-settled:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Current gives nil while etcd holds what Set was last told, and what is missing
-// otherwise: keys that somebody else owns, or what could not be written yet and why.
-func (r *Registry) Current() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-r.settled:
-		return nil
-	default:
-	}
-	if n := len(r.conflicts); n > 0 {
-		return fmt.Errorf("%d records belong to somebody else", n)
-	}
-	if r.failure != nil {
-		return fmt.Errorf("records are not written yet: %w", r.failure)
-	}
-	return errors.New("records are not written yet")
-}
-
 // Conflicts tells, by "service/instance", who owns the keys that should be ours.
 func (r *Registry) Conflicts() map[string]string {
 	r.mu.Lock()
@@ -168,13 +109,13 @@ func (r *Registry) Held() int {
 	return r.held
 }
 
-// Withdraw deletes all records, while Run goes on, and gives the revision of each
+// Withdraw deletes all records, those left in place too, while Run goes on, and gives the revision of each
 // one's deletion.
 func (r *Registry) Withdraw(ctx context.Context) (map[string]int64, error) {
 	r.mu.Lock()
 	r.deleted = map[string]int64{}
 	r.mu.Unlock()
-	r.Set(nil)
+	r.Set(nil, nil)
 	if err := r.Settled(ctx); err != nil {
 		return nil, fmt.Errorf("withdraw records: %w", errors.Join(err, r.Healthy()))
 	}
@@ -214,7 +155,7 @@ func (r *Registry) Run(ctx context.Context) error {
 			}
 		default:
 			r.health.set("lease", err)
-			if !pause(ctx, b.NextBackOff()) {
+			if !r.client.pause(ctx, b.NextBackOff()) {
 				return ctx.Err()
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -41,7 +42,7 @@ func TestRegistryLeavesAnotherOwnersRecordAlone(t *testing.T) {
 			before := dump(t, c, prefix)
 			k := keep(t, c, RegistryConfig{Prefix: prefix})
 			a, b := record(t, prefix, layout, "a", 80, "1"), record(t, prefix, layout, "b", 81, "1")
-			k.Set(records(a, b))
+			k.Set(records(a, b), nil)
 
 			owner := "core-02 (machine m2)"
 			if layout == discovery.LayoutHostPort { // which has no room for a name
@@ -86,7 +87,7 @@ func TestRegistryRespectsItsOwnMachine(t *testing.T) {
 	first := keep(t, c, RegistryConfig{Prefix: prefix})
 	first.settle(t, a)
 	second := keep(t, c, RegistryConfig{Prefix: prefix})
-	second.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 81, "1")))
+	second.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 81, "1")), nil)
 	eventually(t, "conflict", func() bool { return second.Conflicts()["web/a"] == "core-01 (machine m1)" })
 	first.holds(t, c, a)
 	first.settle(t)
@@ -129,10 +130,26 @@ func TestRegistryDeletesTheRestOfADirectory(t *testing.T) {
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
 	k.settle(t, record(t, prefix, discovery.LayoutDirectory, "a", 80, "1"))
 	put(t, c, prefix+"/web/a/port", "99")
-	k.Set(records(record(t, prefix, discovery.LayoutDirectory, "a", 81, "1")))
+	k.Set(records(record(t, prefix, discovery.LayoutDirectory, "a", 81, "1")), nil)
 	eventually(t, "conflict", func() bool { return len(k.Conflicts()) == 1 })
 	k.settle(t)
 	if diff := cmp.Diff(map[string]string{prefix + "/web/a/port": "99"}, dump(t, c, prefix)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A conflict over one field of a directory is over when that field is not wanted any more.
+func TestRegistryEndsAConflictOverWhatIsNotWantedAnyMore(t *testing.T) {
+	t.Parallel()
+	prefix := unique(t)
+	c := open(t, shared)
+	k := keepVerifying(t, c, RegistryConfig{Prefix: prefix}, 50*time.Millisecond)
+	a := record(t, prefix, discovery.LayoutDirectory, "a", 80, "1")
+	k.settle(t, a)
+	put(t, c, prefix+"/web/a/version", "9")
+	eventually(t, "conflict", func() bool { return len(k.Conflicts()) == 1 })
+	k.settle(t, record(t, prefix, discovery.LayoutDirectory, "a", 80, ""))
+	if got := k.Conflicts(); len(got) != 0 {
+		t.Errorf("Conflicts() = %v, want none", got)
 	}
 }

@@ -30,11 +30,11 @@ func TestWithdrawAfterAWriteWithoutAnAnswer(t *testing.T) {
 	k := keep(t, openURL(t, wire.url), RegistryConfig{Prefix: prefix})
 	k.settle(t)
 	wire.setMute(true)
-	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1")))
+	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1")), nil)
 	eventually(t, "record is written", func() bool { return len(dump(t, direct, prefix)) == 1 })
 	before := revision(t, direct)
 	done := withdraw(t, k)
-	eventually(t, "withdrawal has begun", func() bool { desired, _ := k.peek(); return len(desired) == 0 })
+	eventually(t, "withdrawal has begun", k.withdrawing)
 	wire.cut()
 	wire.setMute(false)
 

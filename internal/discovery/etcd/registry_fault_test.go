@@ -72,7 +72,7 @@ func TestRegistrySurvivesAnOutage(t *testing.T) {
 			}
 			back := time.After(away)
 			n.stop()
-			k.Set(records(a, b)) // what changes during the outage must not be lost
+			k.Set(records(a, b), nil) // what changes during the outage must not be lost
 			if err := k.Current(); err == nil {
 				t.Error("Current() = nil while etcd cannot be written")
 			}
@@ -98,7 +98,7 @@ func TestRegistryWaitsForAServerAtItsStart(t *testing.T) {
 		t.Error("Healthy() = nil before the first answer")
 	}
 	a := record(t, prefix, discovery.LayoutJSON, "a", 80, "1")
-	k.Set(records(a))
+	k.Set(records(a), nil)
 	n.start()
 	k.holds(t, open(t, n.Server), a)
 	if got := k.log.count("etcd does not answer"); got > 1 {

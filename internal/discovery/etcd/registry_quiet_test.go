@@ -50,7 +50,7 @@ func TestRegistryWritesNothingWhileAnotherOwnsTheKey(t *testing.T) {
 	c := open(t, newNode(t).Server)
 	put(t, c, prefix+"/web/a", "10.9.9.9:80")
 	k := keepVerifying(t, c, RegistryConfig{Prefix: prefix}, 200*time.Millisecond)
-	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), record(t, prefix, discovery.LayoutJSON, "b", 80, "1")))
+	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), record(t, prefix, discovery.LayoutJSON, "b", 80, "1")), nil)
 	eventually(t, "conflict", func() bool { return len(k.Conflicts()) == 1 && k.Held() == 1 })
 	before := revision(t, c)
 	lasting(t, "revision stays during a conflict", 2500*time.Millisecond, func() bool { return revision(t, c) == before })

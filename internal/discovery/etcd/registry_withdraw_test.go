@@ -85,7 +85,7 @@ func TestWithdrawDuringAConflict(t *testing.T) {
 	c := open(t, shared)
 	put(t, c, prefix+"/web/a", "10.9.9.9:80")
 	k := keep(t, c, RegistryConfig{Prefix: prefix})
-	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), record(t, prefix, discovery.LayoutJSON, "b", 80, "1")))
+	k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", 80, "1"), record(t, prefix, discovery.LayoutJSON, "b", 80, "1")), nil)
 	eventually(t, "conflict", func() bool { return len(k.Conflicts()) == 1 && k.Held() == 1 })
 	got, err := k.Withdraw(testContext(t))
 	if err != nil || len(got) != 1 || got["web/b"] == 0 {
@@ -135,13 +135,13 @@ func TestWithdrawKnowsOfRecordsThatWentWithTheLease(t *testing.T) {
 	if _, err := c.c.Revoke(testContext(t), k.leaseID()); err != nil {
 		t.Fatal(err)
 	}
-	r.Set(records(a, record(t, prefix, discovery.LayoutJSON, "b", 81, "1")))
+	r.Set(records(a, record(t, prefix, discovery.LayoutJSON, "b", 81, "1")), nil)
 	if err := <-ended; !errors.Is(err, errLeaseLost) {
 		t.Fatalf("session ended with %v, want the lease to be lost", err)
 	}
 	r.setLease(0)
 	done := withdraw(t, k)
-	eventually(t, "withdrawal has begun", func() bool { desired, _ := k.peek(); return len(desired) == 0 })
+	eventually(t, "withdrawal has begun", k.withdrawing)
 	go func() { ended <- r.session(ctx, func() {}) }()
 	got := <-done
 	if got.err != nil {
@@ -247,7 +247,7 @@ func TestSettledNeverReturnsBeforeTheSetThatPrecededIt(t *testing.T) {
 				mu.Lock()
 				last++
 				mine := last
-				k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", mine, "1")))
+				k.Set(records(record(t, prefix, discovery.LayoutJSON, "a", mine, "1")), nil)
 				mu.Unlock()
 				if err := k.Settled(testContext(t)); err != nil {
 					t.Error(err)

@@ -70,7 +70,7 @@ func (a *Acknowledger) Run(ctx context.Context) error {
 		if !errors.Is(err, errLeaseLost) {
 			a.health.set("lease", err)
 		}
-		if !pause(ctx, b.NextBackOff()) {
+		if !a.client.pause(ctx, b.NextBackOff()) {
 			return ctx.Err()
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -27,13 +26,17 @@ type session struct {
 	lease     *lease
 	held      map[string]discovery.Record
 	since     map[string]int64 // id → revision at which what is held was last written
-	lost      map[string]lost  // id → what went with an earlier lease
+	lost      map[string]lost  // id → what went without our doing
 	conflicts map[string]string
 	deleted   map[string]int64 // id → revision of its end
-	doubt     bool             // a write ended in an error: it may have happened or not
+	doubt     bool             // held may not be what is there
+
+	everything bool            // to be looked at, not only what is dirty
+	dirty      map[string]bool // ids to be looked at; what Change said of them goes over leave
 }
 
-// lost is a record that went with its lease, in so far as its end is not known yet.
+// lost is a record that went, with its lease or by another hand, and whose end is
+// not known yet.
 type lost struct {
 	key   string
 	since int64
@@ -45,7 +48,7 @@ type lost struct {
 func (r *Registry) acquire(ctx context.Context) (*session, error) {
 	s := &session{
 		r: r, held: map[string]discovery.Record{}, since: map[string]int64{}, lost: map[string]lost{},
-		conflicts: map[string]string{}, deleted: map[string]int64{},
+		conflicts: map[string]string{}, deleted: map[string]int64{}, everything: true, dirty: map[string]bool{},
 	}
 	var err error
 	if id := r.leaseID(); id != 0 {
@@ -71,13 +74,16 @@ func (r *Registry) acquire(ctx context.Context) (*session, error) {
 }
 
 // verify learns from etcd which records hang on the lease. What does not any more
-// counts as deleted by now.
+// is lost.
 func (s *session) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	res, err := s.r.client.c.TimeToLive(ctx, s.lease.id, clientv3.WithAttachedKeys())
 	if err != nil {
 		return fmt.Errorf("keys of lease %x: %w", s.lease.id, err)
+	}
+	if res.TTL <= 0 {
+		return errLeaseLost
 	}
 	held, since := map[string]discovery.Record{}, map[string]int64{}
 	for keys := range slices.Chunk(res.Keys, maxOps) {
@@ -98,38 +104,22 @@ func (s *session) verify(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.vanished(ctx, held); err != nil {
-		return err
+	for id, rec := range s.held {
+		if _, ok := held[id]; !ok {
+			s.lost[id] = lost{rec.Keys()[0], s.since[id], s.lease.id}
+		}
 	}
 	s.held, s.since, s.doubt = held, since, false
 	return nil
 }
 
-// vanished notes which of the records held before are not among those held now,
-// with the revision of their end.
-func (s *session) vanished(ctx context.Context, held map[string]discovery.Record) error {
-	var gone []string
-	for id := range s.held {
-		if _, ok := held[id]; !ok {
-			gone = append(gone, id)
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	for _, id := range gone {
-		end, err := s.r.client.endOf(ctx, s.held[id].Keys()[0], s.since[id], s.lease.id)
-		if err != nil {
-			return fmt.Errorf("end of record %s: %w", id, err)
-		}
-		s.deleted[id] = end
-	}
-	return nil
-}
+// suspect says that what is there may not be what is held: a write ended in an
+// error, which means that it happened or not, or somebody else may have been at it.
+func (s *session) suspect() { s.doubt, s.everything = true, true }
 
 // add puts a key and value into the record it belongs to. A key that is none of a
 // record's, such as one below the prefix of an earlier run, stands for itself: it
-// is desired by nobody, and so is deleted. It gives the record's id.
+// is wanted by nobody, and so is deleted. It gives the record's id.
 func add(records map[string]discovery.Record, prefix, key, value string) string {
 	parts := []string{key, ""}
 	if rest, ok := strings.CutPrefix(key, prefix+"/"); ok {
@@ -147,142 +137,6 @@ func add(records map[string]discovery.Record, prefix, key, value string) string 
 	return id
 }
 
-// reconcile makes etcd equal to desired as far as the keys are ours. What
-// somebody else owns is left in s.conflicts.
-func (s *session) reconcile(ctx context.Context, desired map[string]discovery.Record) error {
-	if s.doubt {
-		if err := s.verify(ctx); err != nil {
-			return err
-		}
-	}
-	if err := s.mourn(ctx, desired); err != nil {
-		return err
-	}
-	before := maps.Clone(s.conflicts)
-	maps.DeleteFunc(s.conflicts, func(id, _ string) bool { _, ok := desired[id]; return !ok })
-	var todo []change
-	for _, id := range slices.Sorted(maps.Keys(s.held)) {
-		if _, ok := desired[id]; !ok {
-			todo = append(todo, change{id: id, from: s.held[id].Values})
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(desired)) {
-		if held, ok := s.held[id]; !ok || !held.Equal(desired[id]) {
-			todo = append(todo, change{id: id, from: held.Values, to: desired[id].Values}.steps()...)
-		}
-	}
-	for _, batch := range batches(todo) {
-		if err := s.commit(ctx, batch); err != nil {
-			return err
-		}
-	}
-	for id, owner := range s.conflicts {
-		if before[id] != owner {
-			s.r.cfg.Logger.Warn("record belongs to somebody else; retrying until it is free", "record", id, "owner", owner)
-		}
-	}
-	return nil
-}
-
-// mourn finds the end of what went with an earlier lease and is not to come back:
-// balancers may not have noticed it yet.
-func (s *session) mourn(ctx context.Context, desired map[string]discovery.Record) error {
-	for id, l := range s.lost {
-		if _, back := desired[id]; !back {
-			end, err := s.r.client.endOf(ctx, l.key, l.since, l.lease)
-			if err != nil {
-				return fmt.Errorf("end of record %s: %w", id, err)
-			}
-			s.deleted[id] = end
-		}
-		delete(s.lost, id)
-	}
-	return nil
-}
-
-// commit writes a batch in one transaction; when a comparison fails, each change
-// by itself, so that one key of another owner holds up none of the others.
-func (s *session) commit(ctx context.Context, batch []change) error {
-	ok, revision, err := s.write(ctx, batch)
-	if err != nil {
-		return err
-	}
-	if ok {
-		for _, c := range batch {
-			s.done(c, revision)
-		}
-		return nil
-	}
-	for _, c := range batch {
-		if err := s.settle(ctx, c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// settle looks at what is really there and writes one change over it, if it may.
-func (s *session) settle(ctx context.Context, c change) error {
-	key := c.anyKey()
-	c, owner, err := s.look(ctx, c)
-	if err != nil {
-		return err
-	}
-	if owner != "" {
-		s.conflicts[c.id] = owner
-		s.hold(c.id, c.from)
-		return nil
-	}
-	if len(c.from) == 0 && len(c.to) == 0 {
-		end, err := s.r.client.endOf(ctx, key, s.since[c.id], s.lease.id)
-		if err != nil {
-			return fmt.Errorf("end of record %s: %w", c.id, err)
-		}
-		s.done(c, end)
-		return nil
-	}
-	ok, revision, err := s.write(ctx, []change{c})
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return fmt.Errorf("write record %s: it changed meanwhile", c.id)
-	}
-	s.done(c, revision)
-	return nil
-}
-
-func (s *session) done(c change, revision int64) {
-	_, before := s.held[c.id]
-	switch log := s.r.cfg.Logger; {
-	case len(c.to) == 0:
-		log.Info("record deleted", "record", c.id, "revision", revision)
-	case before:
-		log.Info("record changed", "record", c.id, "revision", revision)
-	default:
-		log.Info("record written", "record", c.id, "revision", revision)
-	}
-	s.hold(c.id, c.to)
-	delete(s.conflicts, c.id)
-	if len(c.to) == 0 {
-		delete(s.since, c.id)
-		s.deleted[c.id] = revision
-	} else {
-		s.since[c.id] = revision
-		delete(s.deleted, c.id)
-	}
-}
-
-// hold notes what hangs on the lease of a record.
-func (s *session) hold(id string, values map[string]string) {
-	if len(values) == 0 {
-		delete(s.held, id)
-		return
-	}
-	service, instance, _ := strings.Cut(id, "/")
-	s.held[id] = discovery.Record{Service: service, Instance: instance, Values: values}
-}
-
 func (s *session) write(ctx context.Context, batch []change) (ok bool, revision int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -297,7 +151,7 @@ func (s *session) write(ctx context.Context, batch []change) (ok bool, revision 
 		return false, 0, errLeaseLost
 	}
 	if err != nil {
-		s.doubt = true
+		s.suspect()
 		return false, 0, fmt.Errorf("write %d records: %w", len(batch), err)
 	}
 	if res.Succeeded && len(ops) > 0 {

@@ -174,8 +174,13 @@ func unique(name string) string {
 // runContainer starts a container of the test image and removes it at the end.
 func runContainer(t *testing.T, name, version string, args ...string) {
 	t.Helper()
+	runImage(t, testbed.image, name, version, args...)
+}
+
+func runImage(t *testing.T, image, name, version string, args ...string) {
+	t.Helper()
 	all := append([]string{"run", "-d", "--name", name, "--hostname", name, "-e", "VERSION=" + version}, args...)
-	if _, err := command("docker", append(all, testbed.image)...); err != nil {
+	if _, err := command("docker", append(all, image)...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = command("docker", "rm", "-f", name) })

@@ -13,6 +13,7 @@ func (s *session) follow(ctx context.Context, m events.Message) {
 	if !w.listed {
 		return // the first list is yet to come, and will know
 	}
+	m = asDocker(m)
 	id := m.Actor.ID
 	if m.Type == events.NetworkEventType {
 		id = m.Actor.Attributes["container"]
@@ -35,6 +36,10 @@ func (s *session) follow(ctx context.Context, m events.Message) {
 		}
 	case !known && len(sharers) == 0 && w.name != "" && m.Actor.Attributes["name"] != w.name:
 		// somebody else's
+	case m.Action == podmanExecDied:
+		if known && c.Health != "" {
+			s.lookLater(id)
+		}
 	case s.stream.over():
 		// A new list is due as soon as what is left in the stream has been searched for deaths.
 	default:

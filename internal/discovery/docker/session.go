@@ -32,6 +32,9 @@ type session struct {
 	next    time.Time                   // when that will be
 	pause   *backoff.ExponentialBackOff // before the next list, while there is a doubt
 	refused bool                        // the last list failed
+
+	checked map[string]bool  // containers whose health check has just ended, by id
+	look    <-chan time.Time // when they are inspected; nil while there are none
 }
 
 func (s *session) run(ctx context.Context) error {
@@ -51,6 +54,8 @@ func (s *session) run(ctx context.Context) error {
 			if listed = err == nil; !listed {
 				s.w.health.set(err)
 			}
+		case <-s.look:
+			s.lookNow(ctx)
 		case m, ok := <-s.stream.events:
 			if !ok {
 				s.w.metrics.failed(opEvents)

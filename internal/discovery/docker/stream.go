@@ -25,6 +25,7 @@ func heard() filters.Args {
 	for _, a := range []events.Action{
 		events.ActionStart, events.ActionDie, events.ActionDestroy, events.ActionPause, events.ActionUnPause,
 		events.ActionHealthStatus, events.ActionRename, events.ActionUpdate, events.ActionConnect, events.ActionDisconnect,
+		podmanDied, podmanRemove, podmanExecDied,
 	} {
 		f.Add("event", string(a))
 	}

@@ -30,9 +30,10 @@ deps: ## check what the machine has; install the servers it lacks (Debian, Ubunt
 build: ## build bin/announce and bin/render, static
 	$(GOBUILD) -o bin/ ./cmd/announce ./cmd/render
 
+# Never from the cache, which does not know that tests run programs made of other sources.
 .PHONY: test
 test: deps ## pass every test, with real servers, under the race detector
-	@go test -race -json -timeout $(TIMEOUT) ./... | go run ./scripts/totals
+	@go test -race -count=1 -json -timeout $(TIMEOUT) ./... | go run ./scripts/totals
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## run the linters (the first time builds them: two minutes)
@@ -53,8 +54,9 @@ demo: deps build ## show the whole path at work (PROXY=nginx|apache, ONCE=1 to l
 	@exec bin/demo --proxy=$(PROXY) $(if $(filter-out 0,$(ONCE)),--once)
 
 .PHONY: bench
-bench: ## run the benchmarks (BENCH=regexp)
-	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: deps ## run the benchmarks (BENCH=regexp)
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout $(TIMEOUT) -p 1 \
+		$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n1 dirname | sort -u)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a short time (FUZZTIME=10s each)

@@ -105,7 +105,7 @@ would be announced.`,
 	return cmd
 }
 
-// explainTimeout bounds the question to Docker and those to the endpoints, each.
+// explainTimeout bounds the question to Docker.
 const explainTimeout = 10 * time.Second
 
 // explain asks Docker about the container, and the rules and endpoints about it.
@@ -163,8 +163,6 @@ func explainPort(ctx context.Context, d announcer.Decision) explainedPort {
 		return p
 	}
 	p.Check, p.CheckedAt = d.Check.Spec.String(), d.Check.Addr.String()
-	ctx, cancel := context.WithTimeout(ctx, d.Check.Spec.Timeout)
-	defer cancel()
 	if err := check.Probe(ctx, *d.Check); err != nil {
 		p.Reason = fmt.Sprintf("its check fails: %v", err)
 	}

@@ -42,7 +42,7 @@ type Registry interface {
 
 // Checks asks endpoints whether they answer.
 type Checks interface {
-	Set(map[string]check.Target)
+	Change(put map[string]check.Target, gone []string)
 	State(id string) (check.State, error)
 	Run(ctx context.Context) error
 }
@@ -66,10 +66,9 @@ type Announcer struct {
 	checks Checks
 
 	mu         sync.Mutex
-	entries    map[string]*entry       // by container id
-	claims     map[string][]*claim     // who wants to be a record, by "service/instance"
-	targets    map[string]check.Target // by the claim's check
-	checked    map[string]string       // check → the record that waits for it
+	entries    map[string]*entry   // by container id
+	claims     map[string][]*claim // who wants to be a record, by "service/instance"
+	checked    map[string]string   // check → the record that waits for it
 	drains     map[string]bool
 	listed     bool // Docker has told everything at least once
 	drainsRead bool
@@ -83,7 +82,7 @@ type Announcer struct {
 // New prepares an announcer.
 func New(cfg Config) *Announcer {
 	a := &Announcer{
-		cfg: cfg, entries: map[string]*entry{}, claims: map[string][]*claim{}, targets: map[string]check.Target{},
+		cfg: cfg, entries: map[string]*entry{}, claims: map[string][]*claim{},
 		checked: map[string]string{}, told: map[string]discovery.Record{}, said: map[string]string{},
 		containers: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_containers", Help: "Running containers that are looked at."}),
 		rejected:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_rejected", Help: "Containers or ports that ask to be announced but cannot be."}),

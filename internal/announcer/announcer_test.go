@@ -59,11 +59,18 @@ func (r *fakeRegistry) put(records map[string]discovery.Record) {
 // fakeChecks knows what the test says.
 type fakeChecks struct {
 	states  map[string]check.State
-	targets []map[string]check.Target
+	targets map[string]check.Target
+	changes int
 	changed func(id string)
 }
 
-func (c *fakeChecks) Set(targets map[string]check.Target) { c.targets = append(c.targets, targets) }
+func (c *fakeChecks) Change(put map[string]check.Target, gone []string) {
+	c.changes++
+	for _, id := range gone {
+		delete(c.targets, id)
+	}
+	maps.Copy(c.targets, put)
+}
 
 func (c *fakeChecks) State(id string) (check.State, error) {
 	if c.states[id] == check.Down {
@@ -106,7 +113,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, r Rules) *fixture {
 	t.Helper()
-	f := &fixture{registry: &fakeRegistry{}, checks: &fakeChecks{states: map[string]check.State{}}, log: &bytes.Buffer{}}
+	f := &fixture{registry: &fakeRegistry{}, checks: &fakeChecks{states: map[string]check.State{}, targets: map[string]check.Target{}}, log: &bytes.Buffer{}}
 	f.Announcer = New(Config{
 		Rules: r, Registry: f.registry, Registerer: prometheus.NewRegistry(),
 		Checks: func(changed func(string)) Checks {

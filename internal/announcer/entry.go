@@ -121,9 +121,7 @@ func (a *Announcer) replace(before, after *entry, touched map[string]bool) {
 	for what := range silent {
 		a.say(what, "")
 	}
-	if !maps.Equal(old, fresh) {
-		a.checks.Set(maps.Clone(a.targets))
-	}
+	a.check(old, fresh)
 }
 
 // claim notes that a decision wants to be a record.
@@ -131,8 +129,7 @@ func (a *Announcer) claim(e *entry, n int, targets map[string]check.Target) {
 	d := e.decisions[n]
 	a.claims[d.Record.ID()] = append(a.claims[d.Record.ID()], &claim{e, n})
 	if d.Check != nil {
-		targets[e.check(n)] = *d.Check
-		a.targets[e.check(n)], a.checked[e.check(n)] = *d.Check, d.Record.ID()
+		targets[e.check(n)], a.checked[e.check(n)] = *d.Check, d.Record.ID()
 	}
 }
 
@@ -146,8 +143,20 @@ func (a *Announcer) withdraw(e *entry, n int, targets map[string]check.Target) {
 	}
 	if d.Check != nil {
 		targets[e.check(n)] = *d.Check
-		delete(a.targets, e.check(n))
 		delete(a.checked, e.check(n))
+	}
+}
+
+// check has the fresh targets checked in the place of the old.
+func (a *Announcer) check(old, fresh map[string]check.Target) {
+	var gone []string
+	for id := range old {
+		if _, ok := fresh[id]; !ok {
+			gone = append(gone, id)
+		}
+	}
+	if !maps.Equal(old, fresh) {
+		a.checks.Change(fresh, gone)
 	}
 }
 

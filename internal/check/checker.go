@@ -22,7 +22,7 @@ var errNotAsked = errors.New("not asked yet")
 type Config struct {
 	Probe func(context.Context, Target) error // nil for the package's own
 	// Changed is called after a target's state has changed by its probes, from as many
-	// goroutines as there are targets, and without a lock: it may call Set and State.
+	// goroutines as there are targets, and without a lock: it may call Change and State.
 	// The target's next probe waits for it.
 	Changed    func(id string)
 	Logger     *slog.Logger
@@ -37,6 +37,7 @@ type Checker struct {
 
 	mu     sync.Mutex
 	checks map[string]*check // by id
+	fresh  []string          // what Run has to start
 
 	targets [Down + 1]prometheus.Gauge // by state
 	probes  *prometheus.CounterVec     // by result
@@ -82,25 +83,29 @@ func New(cfg Config) *Checker {
 	return c
 }
 
-// Set replaces the targets, each under an id that is the caller's to choose; their
-// Specs are valid. One that is there already and equal goes on undisturbed. One that
-// is different begins again as Unknown, and one that is missing is no longer probed.
-func (c *Checker) Set(targets map[string]Target) {
+// Change begins to check what is put, each target under an id that is the caller's to
+// choose, and ends to check what is gone. The targets' Specs are valid. One that is there
+// already and equal goes on undisturbed; one that is different begins again as Unknown.
+// It costs what changed, however many targets there are.
+func (c *Checker) Change(put map[string]Target, gone []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, k := range c.checks {
-		if t, ok := targets[id]; !ok || t != k.target {
+	for _, id := range gone {
+		if k, ok := c.checks[id]; ok {
 			c.remove(id, k)
 		}
 	}
-	if len(c.checks) == len(targets) {
-		return
-	}
-	for id, t := range targets {
-		if _, ok := c.checks[id]; !ok {
-			c.checks[id] = &check{target: t, err: errNotAsked}
-			c.targets[Unknown].Inc()
+	for id, t := range put {
+		k, ok := c.checks[id]
+		if ok && k.target == t {
+			continue
 		}
+		if ok {
+			c.remove(id, k)
+		}
+		c.checks[id] = &check{target: t, err: errNotAsked}
+		c.fresh = append(c.fresh, id)
+		c.targets[Unknown].Inc()
 	}
 	select {
 	case c.added <- struct{}{}:
@@ -138,13 +143,15 @@ func (c *Checker) Run(ctx context.Context) error {
 	defer running.Wait()
 	for {
 		c.mu.Lock()
-		for id, k := range c.checks {
-			if k.stop == nil {
+		for _, id := range c.fresh {
+			// It may be gone again, or be there twice.
+			if k := c.checks[id]; k != nil && k.stop == nil {
 				own, stop := context.WithCancel(ctx)
 				k.stop = stop
 				running.Go(func() { c.watch(own, id, k) })
 			}
 		}
+		c.fresh = nil
 		c.mu.Unlock()
 		select {
 		case <-c.added:
@@ -209,7 +216,7 @@ func isLocal(err error) bool {
 // record keeps the result of a probe, and tells of a state that it has changed.
 func (c *Checker) record(ctx context.Context, id string, k *check, state State, err error) {
 	c.mu.Lock()
-	// Set may have taken the target away after the probe had ended.
+	// Change may have taken the target away after the probe had ended.
 	changed := ctx.Err() == nil && state != k.state
 	if changed {
 		c.targets[k.state].Dec()

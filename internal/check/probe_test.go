@@ -283,7 +283,7 @@ func TestCheckerWithRealProbes(t *testing.T) {
 	})
 	target := at("http", "/", server.Listener.Addr().String())
 	target.Spec.Interval = minInterval
-	c.Set(map[string]Target{"web": target})
+	c.Change(map[string]Target{"web": target}, nil)
 	for _, turn := range []struct {
 		state  State
 		reason string

@@ -63,6 +63,19 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// Set makes these and no others the targets.
+func (r *rig) Set(targets map[string]Target) {
+	var gone []string
+	r.Checker.mu.Lock()
+	for id := range r.checks {
+		if _, ok := targets[id]; !ok {
+			gone = append(gone, id)
+		}
+	}
+	r.Checker.mu.Unlock()
+	r.Change(targets, gone)
+}
+
 func (r *rig) probe(ctx context.Context, t Target) error {
 	r.mu.Lock()
 	answer := r.answer

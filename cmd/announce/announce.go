@@ -73,7 +73,7 @@ func start(d *daemon.Parts, o *options) error {
 		return o.withdraw(ctx, client, records)
 	})
 	lifecycle.Go("announcer", a.Run)
-	if o.address != "" && announcer.OnBridge(o.rules.Address) {
+	if o.rules.Bridge(o.rules.Address) {
 		o.logger.Warn("address is a container bridge's own: only this machine and its containers can reach it", "address", o.rules.Address.String())
 	}
 	o.logger.Info("announcing", "node", o.rules.Node, "address", o.rules.Address.String(), "prefix", o.prefix,

@@ -30,6 +30,8 @@ func (c *connection) addFlags(cmd *cobra.Command) {
 	fs.StringVar(&c.prefix, "prefix", discovery.DefaultPrefix, "`KEY` below which the records are")
 	fs.StringVar(&c.logLevel, "log-level", "info", "`LEVEL`: debug, info, warn or error")
 	fs.StringVar(&c.logFormat, "log-format", "auto", "`FORMAT`: text, json or auto")
+	completes(cmd, "log-level", "debug", "info", "warn", "error")
+	completes(cmd, "log-format", "auto", "text", "json")
 }
 
 // validate checks the flags and opens the log.

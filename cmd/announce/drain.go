@@ -104,6 +104,11 @@ func (c *connection) resume(ctx context.Context, cmd *cobra.Command, client *etc
 	if err != nil {
 		return err
 	}
+	drains, err := etcd.ListDrains(ctx, client)
+	if err != nil {
+		return err
+	}
+	_, ordered := drains[id]
 	if err := etcd.Drain(ctx, client, service, instance, nil); err != nil {
 		return err
 	}
@@ -111,7 +116,10 @@ func (c *connection) resume(ctx context.Context, cmd *cobra.Command, client *etc
 	if err != nil {
 		return err
 	}
-	if gone {
+	switch {
+	case gone && !ordered:
+		return fmt.Errorf("%s is neither drained nor announced\n   hint: `announce list` shows what is", id)
+	case gone:
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "the order is lifted; %s is not announced, so there is nothing to route to\n", id)
 		return err
 	}

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"maps"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +14,9 @@ import (
 	"rollcall/internal/announcer"
 	"rollcall/internal/check"
 	"rollcall/internal/cli"
+	"rollcall/internal/discovery"
 	"rollcall/internal/discovery/docker"
+	"rollcall/internal/discovery/etcd"
 )
 
 // An explanation is what `announce explain` has to say of a container; its JSON.
@@ -26,6 +25,7 @@ type explanation struct {
 	Reason    string             `json:"reason,omitempty"` // why nothing of it is announced at all
 	Ports     []explainedPort    `json:"ports"`
 	Announced int                `json:"announced"`
+	Unasked   string             `json:"etcd_not_asked,omitempty"` // why nothing is known of etcd
 }
 
 type explainedContainer struct {
@@ -43,10 +43,11 @@ type explainedPort struct {
 	Reason     string              `json:"reason,omitempty"` // why it is not announced
 	Considered []considered        `json:"considered"`
 	Settings   []announcer.Setting `json:"settings"`
-	Dropped    []string            `json:"dropped,omitempty"`
+	Dropped    []announcer.Setting `json:"dropped,omitempty"` // what was said in vain; the value is the reason
 	Check      string              `json:"check,omitempty"`
 	CheckedAt  string              `json:"checked_at,omitempty"`
 	Record     map[string]string   `json:"record,omitempty"`
+	Etcd       string              `json:"etcd,omitempty"` // what is there now
 }
 
 type considered struct {
@@ -57,37 +58,40 @@ type considered struct {
 
 func newExplain(c *connection, lookup func(string) (string, bool)) *cobra.Command {
 	var output string
-	o := &ruleOptions{lookup: lookup}
+	o := &options{connection: c, ruleOptions: ruleOptions{lookup: lookup}}
 	cmd := &cobra.Command{
 		Use:   "explain [CONTAINER]",
 		Short: "Show what would be announced of a container, and why",
 		Long: `Explain shows, for each port of a container, which endpoints were considered, which
 one would be announced and why the others would not, who said what (a flag, a label, a
-variable), what a check answers now, and the key and value that would be written. It
-asks Docker, and the endpoint itself when there is a check; it writes nothing.
+variable), what a check answers now, the key and value that would be written, and what
+etcd has to say of them: another's record, an operator's drain. It writes nothing.
 
-Give it the flags of the announce in question: CONTAINER is explained as a machine's
-announcer sees it, --container NAME as its sidekick does. It exits with 1 when nothing
-would be announced.`,
+Give it the flags of the announce in question; those that are not about containers make
+no difference. CONTAINER is explained as a machine's announcer sees it, --container NAME
+as its sidekick does. Two containers that claim one instance do not know of each other
+here. It exits with 1 when nothing would be announced.`,
 		Example: `  announce explain web1
   announce explain --container web1 --service website -o json`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		PreRunE: func(cmd *cobra.Command, args []string) error {
 			var m cli.Mistakes
-			c.validate(cmd, &m)
-			o.validate(cmd, c, &m)
+			m.Join(o.validate(cmd))
 			checkOutput(&m, output)
-			if len(args) == 0 && o.container == "" {
-				m.Addf("CONTAINER", "`docker ps -a` shows them", "no container is named")
+			const hint = "`docker ps -a` shows them"
+			switch {
+			case len(args) == 0 && o.container == "":
+				m.Addf("CONTAINER", hint, "no container is named")
+			case len(args) > 0 && o.container != "":
+				m.Addf("CONTAINER", "CONTAINER is for a machine's announcer, --container for a sidekick", "two containers are named")
+			case len(args) > 0 && !isContainerName(args[0]):
+				m.Addf("CONTAINER", hint, "%.80q is not a container's name or id", args[0])
 			}
 			return m.Err()
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := o.container
-			if len(args) > 0 {
-				name = args[0]
-			}
-			e, err := explain(cmd.Context(), c, &o.rules, name)
+			e, err := explain(cmd.Context(), c, &o.rules, slices.Concat(args, []string{o.container})[0])
 			if err != nil {
 				return err
 			}
@@ -100,13 +104,17 @@ would be announced.`,
 			return nil
 		},
 	}
-	o.addFlags(cmd.Flags())
+	o.addFlags(cmd)
 	addOutput(cmd, &output)
 	return cmd
 }
 
-// explainTimeout bounds the question to Docker.
-const explainTimeout = 10 * time.Second
+const (
+	// explainTimeout bounds the question to Docker.
+	explainTimeout = 10 * time.Second
+	// explainPatience bounds that to etcd, which can be done without.
+	explainPatience = time.Second
+)
 
 // explain asks Docker about the container, and the rules and endpoints about it.
 func explain(ctx context.Context, c *connection, rules *announcer.Rules, name string) (*explanation, error) {
@@ -134,12 +142,23 @@ func explain(ctx context.Context, c *connection, rules *announcer.Rules, name st
 	if container.Shares != nil {
 		e.Container.Shares = container.Shares.Name
 	}
-	for _, d := range rules.Decide(&container) {
+	if len(container.Networks) > 1 {
+		e.Container.Network = ""
+		for _, n := range container.Networks {
+			e.Container.Network = strings.TrimPrefix(e.Container.Network+","+n.Name, ",")
+		}
+	}
+	decisions := rules.Decide(&container)
+	now, err := c.known(ctx)
+	if err != nil {
+		e.Unasked = err.Error()
+	}
+	for _, d := range decisions {
 		if d.Port == "" {
-			e.Reason = d.Err.Error()
+			e.Reason = announcer.Why(d.Err)
 			continue
 		}
-		p := explainPort(ctx, d)
+		p := explainPort(ctx, d, now)
 		if p.Reason == "" {
 			e.Announced++
 		}
@@ -148,100 +167,75 @@ func explain(ctx context.Context, c *connection, rules *announcer.Rules, name st
 	return e, nil
 }
 
-// explainPort tells of one decision, and of what its check says now.
-func explainPort(ctx context.Context, d announcer.Decision) explainedPort {
+// known is what etcd has to say of records.
+type known struct {
+	catalog *discovery.Catalog
+	drains  map[string]discovery.Drain
+}
+
+// known asks etcd, which explain can do without.
+func (c *connection) known(ctx context.Context) (k known, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, explainPatience, fmt.Errorf("no answer from %s within %s", strings.Join(c.etcd.Endpoints, ","), explainPatience))
+	defer cancel()
+	client, err := c.open(ctx)
+	if err == nil {
+		defer client.Close()
+		k.catalog, err = etcd.List(ctx, client, c.prefix, slog.New(slog.DiscardHandler))
+	}
+	if err == nil {
+		k.drains, err = etcd.ListDrains(ctx, client)
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return k, err
+}
+
+// of says what is in etcd under a record's name; drained is set while an order keeps it out.
+func (k known) of(i *discovery.Instance) (said string, drained bool) {
+	if k.drains == nil {
+		return "", false
+	}
+	if _, drained := k.drains[i.ID()]; drained {
+		return "drained: `announce resume " + i.ID() + "` puts it back", true
+	}
+	if s, ok := k.catalog.Service(i.Service); ok {
+		for _, there := range s.Instances {
+			switch {
+			case there.Name != i.Name:
+			case there.Container != i.Container && there.Container != "":
+				return fmt.Sprintf("the record is that of container %.12s on %s, at %s", there.Container, there.Node, there.Endpoint()), false
+			default:
+				return "the record is there, at " + there.Endpoint(), false
+			}
+		}
+	}
+	return "the record is not there", false
+}
+
+// explainPort tells of one decision, of what its check says now, and of what is in etcd.
+func explainPort(ctx context.Context, d announcer.Decision, now known) explainedPort {
 	p := explainedPort{Port: d.Port, Considered: []considered{}, Settings: d.Settings, Dropped: d.Dropped}
+	if p.Settings == nil {
+		p.Settings = []announcer.Setting{}
+	}
 	for _, c := range d.Considered {
 		p.Considered = append(p.Considered, considered{c.Endpoint.String(), c.From, c.Rejected})
 	}
 	if d.Err != nil {
-		p.Reason = d.Err.Error()
+		p.Reason = announcer.Why(d.Err)
 		return p
 	}
 	p.Record = d.Record.Values
-	if d.Check == nil {
-		return p
+	if d.Check != nil {
+		p.Check, p.CheckedAt = d.Check.Spec.String(), d.Check.Addr.String()
+		if err := check.Probe(ctx, *d.Check); err != nil {
+			p.Reason = fmt.Sprintf("its check fails: %v", err)
+		}
 	}
-	p.Check, p.CheckedAt = d.Check.Spec.String(), d.Check.Addr.String()
-	if err := check.Probe(ctx, *d.Check); err != nil {
-		p.Reason = fmt.Sprintf("its check fails: %v", err)
+	var drained bool
+	if p.Etcd, drained = now.of(d.Instance); drained && p.Reason == "" {
+		p.Reason = "drained"
 	}
 	return p
 }
-
-// print shows the explanation as tables for people or as JSON for scripts.
-func (e *explanation) print(w io.Writer, output string) error {
-	if output == "json" {
-		b, err := json.MarshalIndent(e, "", "  ")
-		if err != nil {
-			return fmt.Errorf("print JSON: %w", err)
-		}
-		_, err = fmt.Fprintln(w, escaped(string(b)))
-		return err
-	}
-	c := e.Container
-	state, network := c.State, c.Network
-	if c.Health != "" {
-		state += ", " + c.Health
-	}
-	if c.Shares != "" {
-		network = "that of " + c.Shares
-	}
-	err := cli.Table(w, []string{"container", "id", "image", "state", "network"}, [][]string{{c.Name, c.ID[:min(12, len(c.ID))], c.Image, state, network}})
-	if e.Reason != "" {
-		_, said := fmt.Fprintf(w, "\nnot announced: %s\n", oneLine(e.Reason))
-		return errors.Join(err, said)
-	}
-	var endpoints, settings, records [][]string
-	for _, p := range e.Ports {
-		endpoints = append(endpoints, p.verdicts()...)
-		for _, s := range p.Settings {
-			settings = append(settings, []string{p.Port, s.Name, s.Value, s.From})
-		}
-		for _, name := range p.Dropped {
-			settings = append(settings, []string{p.Port, "-", "left out: no record can hold it", name})
-		}
-		for _, key := range slices.Sorted(maps.Keys(p.Record)) {
-			records = append(records, []string{p.Port, key, p.Record[key]})
-		}
-	}
-	for _, t := range []struct {
-		header []string
-		rows   [][]string
-	}{
-		{[]string{"port", "endpoint", "from", "verdict"}, endpoints},
-		{[]string{"port", "setting", "value", "from"}, settings},
-		{[]string{"port", "key", "value"}, records},
-	} {
-		if len(t.rows) > 0 {
-			_, said := fmt.Fprintln(w)
-			err = errors.Join(err, said, cli.Table(w, t.header, t.rows))
-		}
-	}
-	return err
-}
-
-// verdicts gives one row for each endpoint considered, and one for what keeps the port
-// from being announced.
-func (p *explainedPort) verdicts() [][]string {
-	var rows [][]string
-	for _, c := range p.Considered {
-		verdict := c.Rejected
-		if verdict == "" {
-			verdict = "chosen"
-		} else {
-			verdict = "rejected: " + verdict
-		}
-		rows = append(rows, []string{p.Port, c.Endpoint, c.From, verdict})
-	}
-	switch {
-	case p.Reason != "":
-		rows = append(rows, []string{p.Port, p.CheckedAt, p.Check, "not announced: " + p.Reason})
-	case p.Check != "":
-		rows = append(rows, []string{p.Port, p.CheckedAt, p.Check, "check answered"})
-	}
-	return rows
-}
-
-// oneLine keeps what a container says away from the terminal's control.
-func oneLine(s string) string { return strings.ReplaceAll(escaped(s), "\n", `\n`) }

@@ -67,6 +67,13 @@ func newList(c *connection) *cobra.Command {
 
 func addOutput(cmd *cobra.Command, output *string) {
 	cmd.Flags().StringVarP(output, "output", "o", "table", "`FORMAT`: table or json")
+	completes(cmd, "output", "table", "json")
+}
+
+// completes tells the shell what a flag may be.
+func completes(cmd *cobra.Command, flag string, values ...string) {
+	// It fails for a flag that is not there, and for one that has been told of already.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func checkOutput(m *cli.Mistakes, output string) {

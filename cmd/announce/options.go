@@ -26,6 +26,7 @@ type options struct {
 func (o *options) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	o.ruleOptions.addFlags(fs)
+	completes(cmd, "layout", "json", "hostport", "directory")
 	fs.DurationVar(&o.ttl, "ttl", 15*time.Second, "`DURATION` for which records outlive a machine that is lost")
 	fs.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "`DURATION` for which a stop waits for the balancers at most")
 	fs.BoolVar(&o.takeover, "takeover", false, "replace records that another announcer owns")

@@ -43,7 +43,7 @@ func (o *ruleOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.internal, "internal", false, "announce the container's own address and port instead of the published ones")
 	fs.StringVar(&o.network, "network", "", "the Docker `NETWORK` whose address is announced; implies --internal")
 	fs.StringVar(&o.version, "service-version", "", "`TEXT` that is told as the version with each record (default: the label rollcall.version)")
-	fs.IntVar(&o.weight, "weight", discovery.DefaultWeight, "`SHARE` of the traffic, 0 to 256, unless the label rollcall.weight says another")
+	fs.IntVar(&o.weight, "weight", discovery.DefaultWeight, "`SHARE` of the traffic, 0 to 256; beats the label rollcall.weight")
 	fs.StringArrayVar(&o.meta, "meta", nil, "`KEY=VALUE` to be told with each record (repeatable)")
 	fs.StringVar(&o.layout, "layout", string(discovery.LayoutJSON), "`LAYOUT` in which records are written: json, hostport or directory")
 	fs.BoolVar(&o.explicit, "explicit", false, "announce only containers that ask for it by a rollcall label or variable, or by SERVICE_NAME")
@@ -106,7 +106,7 @@ func (o *ruleOptions) validate(cmd *cobra.Command, c *connection, m *cli.Mistake
 	node, machine, err := identity()
 	m.Add("", "", err)
 	o.rules = announcer.Rules{
-		Node: node, Machine: machine, Bridge: announcer.OnBridge, Single: o.container != "", Explicit: o.explicit,
+		Node: node, Machine: machine, Bridge: announcer.Bridges(), Single: o.container != "", Explicit: o.explicit,
 		Flags: o.said(cmd.Flags()), Meta: meta, Prefix: c.prefix, Layout: layout,
 	}
 	o.findAddress(c, m)

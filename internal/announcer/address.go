@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -42,7 +43,7 @@ func MachineAddress(endpoints []string, getenv func(string) string) (netip.Addr,
 		}
 		addr := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 		_ = conn.Close()
-		if UsableAddress(addr) == nil && !OnBridge(addr) {
+		if UsableAddress(addr) == nil && !bridgeAddresses()[addr] {
 			return addr, nil
 		}
 	}
@@ -66,11 +67,32 @@ func UsableAddress(addr netip.Addr) error {
 	return nil
 }
 
-// OnBridge says whether the address is a container bridge's own on this machine.
-func OnBridge(addr netip.Addr) bool {
+// bridgesFor is how long the addresses of this machine's bridges are taken for known: to
+// read them takes milliseconds where there are many interfaces.
+const bridgesFor = 10 * time.Second
+
+// Bridges gives a function that says whether an address is a container bridge's own on
+// this machine. It may be called from anywhere.
+func Bridges() func(netip.Addr) bool {
+	var mu sync.Mutex
+	var known map[netip.Addr]bool
+	var read time.Time
+	return func(addr netip.Addr) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if known == nil || time.Since(read) > bridgesFor {
+			known, read = bridgeAddresses(), time.Now()
+		}
+		return known[addr]
+	}
+}
+
+// bridgeAddresses reads the addresses of this machine's container bridges.
+func bridgeAddresses() map[netip.Addr]bool {
+	found := map[netip.Addr]bool{}
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		return false
+		return found
 	}
 	for _, in := range interfaces {
 		if !isBridge(in.Name) {
@@ -81,12 +103,12 @@ func OnBridge(addr netip.Addr) bool {
 			continue
 		}
 		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == addr {
-				return true
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				found[p.Addr()] = true
 			}
 		}
 	}
-	return false
+	return found
 }
 
 // isBridge knows the names that Docker and Podman give the bridges they make: Docker's

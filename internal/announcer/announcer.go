@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,7 +75,9 @@ type Announcer struct {
 	drainsRead bool
 	told       map[string]discovery.Record // what the registry was told to have
 	limbo      limbo
-	said       map[string]string // what it is about → why it is not announced
+	lives      uint64 // containers that have come to life so far
+	said       map[subject]reason
+	resting    bool // Run has ended
 
 	containers, rejected prometheus.Gauge
 }
@@ -83,7 +86,7 @@ type Announcer struct {
 func New(cfg Config) *Announcer {
 	a := &Announcer{
 		cfg: cfg, entries: map[string]*entry{}, claims: map[string][]*claim{},
-		checked: map[string]string{}, told: map[string]discovery.Record{}, said: map[string]string{},
+		checked: map[string]string{}, told: map[string]discovery.Record{}, said: map[subject]reason{},
 		containers: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_containers", Help: "Running containers that are looked at."}),
 		rejected:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_announce_rejected", Help: "Containers or ports that ask to be announced but cannot be."}),
 	}
@@ -138,6 +141,7 @@ func (a *Announcer) observe(c docker.Change) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	touched := map[string]bool{}
+	everything := c.Listed
 	if c.Listed {
 		a.listed = true
 		there := map[string]bool{}
@@ -153,15 +157,20 @@ func (a *Announcer) observe(c docker.Change) {
 				a.forget(id, touched)
 			}
 		}
-		a.limbo.strangers(len(c.Unknown) > 0)
+		a.limbo.list(c.Unknown)
 	}
 	for _, id := range c.Gone {
 		a.forget(id, touched)
+		everything = a.limbo.meet(id) || everything
 	}
-	for _, container := range c.Containers {
+	// Events come in their order; of a list only the starts tell who came after whom.
+	for _, container := range slices.SortedFunc(slices.Values(c.Containers), func(x, y docker.Container) int {
+		return cmp.Or(x.Started.Compare(y.Started), cmp.Compare(x.ID, y.ID))
+	}) {
 		a.consider(container, touched)
+		everything = a.limbo.meet(container.ID) || everything
 	}
-	a.tell(touched, c.Listed)
+	a.tell(touched, everything)
 }
 
 // recheck takes in that a check has come to another state.
@@ -181,21 +190,22 @@ func (a *Announcer) tell(touched map[string]bool, everything bool) {
 		return
 	}
 	if everything {
-		touched = map[string]bool{}
-		for _, ids := range []map[string]bool{present(a.claims), present(a.told)} {
+		for _, ids := range []map[string]bool{present(a.claims), present(a.told), a.drains} {
 			maps.Copy(touched, ids)
 		}
 	}
 	put, gone := map[string]discovery.Record{}, []string{}
 	for id := range touched {
 		before, was := a.told[id]
-		waited := a.limbo.waits(id)
-		switch record, ok := a.settle(id, before); {
-		case !ok && (was || waited && !a.limbo.waits(id)):
+		v := a.settle(id, before)
+		switch {
+		case !v.wanted && (was || v.ended):
 			delete(a.told, id)
 			gone = append(gone, id)
-		case ok && (!was || !before.Equal(record)):
-			a.told[id], put[id] = record, record
+		case !v.wanted:
+			everything = everything || v.doubted // the registry has to look what it is
+		case !was || !before.Equal(v.record):
+			a.told[id], put[id] = v.record, v.record
 		}
 	}
 	a.containers.Set(float64(len(a.entries)))
@@ -216,27 +226,49 @@ func present[V any](m map[string]V) map[string]bool {
 	return keys
 }
 
-// say names a reason once for as long as it lasts; "" says that there is none any more.
-func (a *Announcer) say(what, reason string) {
-	if reason == "" {
+// A subject is what a reason is about: a port of a container, or all of it.
+type subject struct{ id, name, port string }
+
+// A reason is why something is not announced; its zero value says that there is none.
+type reason struct {
+	text string
+	by   string // the container in whose favour, if any
+}
+
+// say names a reason once for as long as it lasts.
+func (a *Announcer) say(what subject, why reason) {
+	if why.text == "" {
 		delete(a.said, what)
 		return
 	}
-	if a.said[what] != reason {
-		a.cfg.Logger.Warn("not announced", "container", what, "reason", reason)
+	if a.said[what].text != why.text {
+		args := []any{"container", strings.TrimSpace(what.name + " " + what.port), "reason", why.text}
+		if why.by != "" {
+			args = append(args, "by", why.by)
+		}
+		a.cfg.Logger.Warn("not announced", args...)
 	}
-	a.said[what] = reason
+	a.said[what] = why
 }
 
-// Decisions tells what the rules came to for every container, sorted by name. What a
-// check says stands in Err while it keeps a port from being announced.
+// errDrained is why an instance is not announced that an operator keeps out.
+var errDrained = errors.New("drained: `announce resume` puts it back")
+
+// Decisions tells what has become of every container, sorted by name: besides what the
+// rules came to, an operator's order, another container's claim or a check that fails.
 func (a *Announcer) Decisions() []Decision {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var all []Decision
 	for _, e := range a.entries {
 		for n, d := range e.decisions {
-			if d.Err == nil && d.Check != nil {
+			switch why := a.said[e.about(n)]; {
+			case d.Err != nil:
+			case a.drains[d.Record.ID()]:
+				d.Err = errDrained
+			case why.text != "":
+				d.Err = errors.New(strings.TrimSpace(why.text + " " + why.by))
+			case d.Check != nil:
 				if state, err := a.checks.State(e.check(n)); state != check.Up {
 					d.Err = checkError(d.Check, err)
 				}

@@ -25,10 +25,12 @@ type fakeRegistry struct {
 	told  []map[string]string
 	leave func(discovery.Record) bool
 	gone  []string // of every Change
+	sets  int
 }
 
 func (r *fakeRegistry) Set(records map[string]discovery.Record, leave func(discovery.Record) bool) {
 	r.leave = leave
+	r.sets++
 	r.told = append(r.told, map[string]string{})
 	r.put(records)
 }
@@ -258,7 +260,7 @@ func TestTwoClaimants(t *testing.T) {
 		f.know(nil)
 		f.observe(listed(order...))
 		f.want(t, "two claimants", map[string]string{"nginx/i": "10.0.0.5:2"})
-		want := `level=WARN msg="not announced" container="older 80/tcp" reason="container newer, started later, has the same instance, nginx/i"` + "\n"
+		want := `level=WARN msg="not announced" container="older 80/tcp" reason="a container that started later has the same instance, nginx/i" by=newer` + "\n"
 		if diff := cmp.Diff(want, f.log.String()); diff != "" {
 			t.Errorf("log (-want +got):\n%s", diff)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"rollcall/internal/check"
@@ -18,19 +19,16 @@ func (r *Rules) check(network *docker.Container, s *settings, endpoint netip.Add
 	}
 	spec, err := check.Parse(url)
 	if err != nil {
-		return nil, fmt.Errorf("rollcall.check: %w", err)
+		return nil, fmt.Errorf("%s: %w", s.source("check"), err)
 	}
 	spec.Interval, spec.Timeout = check.DefaultInterval, check.DefaultTimeout
 	spec.Rise, spec.Fall = check.DefaultRise, check.DefaultFall
 	if err := s.timing(&spec); err != nil {
 		return nil, err
 	}
-	if err := spec.Validate(); err != nil {
-		return nil, fmt.Errorf("rollcall.check: %w", err)
-	}
 	target := &check.Target{Spec: spec, Addr: endpoint}
 	if spec.Port == 0 && s.port.Proto != "tcp" {
-		return nil, fmt.Errorf("rollcall.check %s: port %s cannot be asked that way: name a tcp port in it", spec, portName(s.port))
+		return nil, fmt.Errorf("%s, %s: port %s cannot be asked that way: name a tcp port in it", s.source("check"), spec, portName(s.port))
 	}
 	if spec.Port != 0 && (spec.Port != s.port.Number || s.port.Proto != "tcp") {
 		other := docker.Port{Number: spec.Port, Proto: "tcp"}
@@ -40,7 +38,7 @@ func (r *Rules) check(network *docker.Container, s *settings, endpoint netip.Add
 			}
 		}
 		if target.Addr, _, err = r.endpoint(network, r.settings(s.container, other)); err != nil {
-			return nil, fmt.Errorf("rollcall.check %s: %w", spec, err)
+			return nil, fmt.Errorf("%s, %s: %w", s.source("check"), spec, err)
 		}
 	}
 	return target, nil
@@ -51,14 +49,14 @@ func (s *settings) timing(spec *check.Spec) (err error) {
 	duration := func(name string, d *time.Duration) {
 		if v, ok := s.get(name); ok && err == nil {
 			if *d, err = time.ParseDuration(v); err != nil {
-				err = fmt.Errorf("rollcall.%s %.80q is not a duration such as 2s", name, v)
+				err = fmt.Errorf("%s %.80q is not a duration such as 2s", s.source(name), v)
 			}
 		}
 	}
 	number := func(name string, n *int) {
 		if v, ok := s.get(name); ok && err == nil {
 			if *n, err = strconv.Atoi(v); err != nil {
-				err = fmt.Errorf("rollcall.%s %.80q is not a number", name, v)
+				err = fmt.Errorf("%s %.80q is not a number", s.source(name), v)
 			}
 		}
 	}
@@ -70,17 +68,17 @@ func (s *settings) timing(spec *check.Spec) (err error) {
 		return err
 	}
 	if err := spec.Validate(); err != nil {
-		return fmt.Errorf("rollcall.check: %w", err)
+		return fmt.Errorf("%s: %s", s.source("check"), strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return nil
 }
 
-// rise is how often in a row a container's own HEALTHCHECK has to succeed before it is
-// believed again.
+// rise is how often in a row a container's own HEALTHCHECK has to succeed to be believed
+// when it goes to and fro.
 func (r *Rules) rise(c *docker.Container) int {
 	v, _, _ := r.settings(c, docker.Port{}).find("check.rise")
 	if n, err := strconv.Atoi(v); err == nil && n > 0 {
-		return n
+		return min(n, 100)
 	}
 	return check.DefaultRise
 }

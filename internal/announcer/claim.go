@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"rollcall/internal/check"
 	"rollcall/internal/discovery"
@@ -19,19 +18,27 @@ type claim struct {
 
 func (c *claim) decision() *Decision { return &c.entry.decisions[c.n] }
 
+// A verdict is what has become of a record.
+type verdict struct {
+	record discovery.Record
+	wanted bool // the record is to be there
+	// What is in etcd may stay no longer, though an earlier run put it there: all of what it
+	// could have stayed as, or some.
+	ended, doubted bool
+}
+
 // settle decides which of its claimants a record is, if any. Before is what the registry
 // was told last.
 //
-// Of two containers that claim one instance the one started last counts: it is the
+// Of two containers that claim one instance the one that came last counts: it is the
 // successor. One that has not answered its check yet does not take the place of one that
 // has. While nobody has answered, and nobody has failed for good, what is in etcd stays if
 // it is what one of them would write: it comes from a run of announce before this one.
-func (a *Announcer) settle(id string, before discovery.Record) (record discovery.Record, ok bool) {
+func (a *Announcer) settle(id string, before discovery.Record) verdict {
 	claims := a.claims[id]
 	// The order is fixed so that equal claims do not flap.
 	slices.SortFunc(claims, func(x, y *claim) int {
-		return cmp.Or(y.entry.container.Started.Compare(x.entry.container.Started),
-			cmp.Compare(y.entry.container.ID, x.entry.container.ID), cmp.Compare(x.n, y.n))
+		return cmp.Or(cmp.Compare(y.entry.came, x.entry.came), cmp.Compare(x.n, y.n))
 	})
 	var winner *claim
 	var waiting []discovery.Record
@@ -41,37 +48,45 @@ func (a *Announcer) settle(id string, before discovery.Record) (record discovery
 		if d.Check != nil {
 			state, err = a.checks.State(c.entry.check(c.n))
 		}
-		reason := ""
 		switch {
 		case state == check.Up && winner == nil:
 			winner = c
+			a.say(c.entry.about(c.n), reason{})
 		case state == check.Up:
-			reason = rivalry(winner, c)
+			a.say(c.entry.about(c.n), rivalry(winner, c))
 		case state == check.Down:
-			reason = checkError(d.Check, err).Error()
+			a.say(c.entry.about(c.n), reason{text: checkError(d.Check, err).Error()})
 		default:
 			waiting = append(waiting, d.Record)
+			a.say(c.entry.about(c.n), reason{})
 		}
-		a.say(about(*d), reason)
+	}
+	if winner != nil || a.drains[id] {
+		waiting = nil
+	}
+	could := a.limbo.wait(id, waiting)
+	v := verdict{
+		ended:   len(could) > 0 && len(waiting) == 0,
+		doubted: slices.ContainsFunc(could, func(r discovery.Record) bool { return !slices.ContainsFunc(waiting, r.Equal) }),
 	}
 	switch {
 	case a.drains[id]:
-		a.limbo.wait(id, nil)
-		return discovery.Record{}, false
 	case winner != nil:
-		a.limbo.wait(id, nil)
-		return winner.decision().Record, true
+		v.record, v.wanted = winner.decision().Record, true
+	default:
+		v.record, v.wanted = before, slices.ContainsFunc(waiting, before.Equal)
 	}
-	a.limbo.wait(id, waiting)
-	return before, slices.ContainsFunc(waiting, before.Equal)
+	return v
 }
 
 // rivalry says why the claim of a container is not heeded beside the winner's.
-func rivalry(winner, c *claim) string {
+func rivalry(winner, c *claim) reason {
+	id := winner.decision().Record.ID()
 	if winner.entry == c.entry {
-		return fmt.Sprintf("port %s has the same instance, %s", winner.decision().Port, winner.decision().Record.ID())
+		return reason{text: fmt.Sprintf("port %s has the same instance, %s", winner.decision().Port, id)}
 	}
-	return fmt.Sprintf("container %s, started later, has the same instance, %s", winner.entry.container.Name, winner.decision().Record.ID())
+	// Who it is may change with every newcomer, and is not told each time.
+	return reason{text: "a container that started later has the same instance, " + id, by: winner.entry.container.Name}
 }
 
 var errUnanswered = errors.New("has not answered yet")
@@ -82,49 +97,4 @@ func checkError(t *check.Target, err error) error {
 		err = errUnanswered
 	}
 	return fmt.Errorf("check %s at %s: %w", t.Spec, t.Addr, err)
-}
-
-// A limbo holds what is not known yet about records that an earlier run of announce left
-// in etcd. The registry asks it from a goroutine of its own.
-type limbo struct {
-	mu      sync.Mutex
-	waiting map[string][]discovery.Record // what a record may stay as while checks are undecided
-	settled map[string]bool               // records that have been decided about in this run
-	unknown bool                          // containers are alive that nobody could describe yet
-}
-
-// wait notes what a record may stay as; nothing, when it has been decided about.
-func (l *limbo) wait(id string, records []discovery.Record) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.settled == nil {
-		l.settled, l.waiting = map[string]bool{}, map[string][]discovery.Record{}
-	}
-	l.settled[id] = true
-	if len(records) == 0 {
-		delete(l.waiting, id)
-		return
-	}
-	l.waiting[id] = records
-}
-
-// waits says whether a record may stay as it is until checks have decided about it.
-func (l *limbo) waits(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.waiting[id]) > 0
-}
-
-// strangers notes whether containers are alive of which nothing is known.
-func (l *limbo) strangers(are bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.unknown = are
-}
-
-// leave says whether a record that nobody wants may stay where it is.
-func (l *limbo) leave(r discovery.Record) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.waiting[r.ID()], r.Equal) || l.unknown && !l.settled[r.ID()]
 }

@@ -30,6 +30,8 @@ func (r *Rules) endpoint(network *docker.Container, s *settings) (netip.AddrPort
 		candidates, err = r.onHost(p)
 	case internal:
 		candidates, err = r.onNetwork(network, s)
+	case len(p.Bindings) == 0 && network != s.container:
+		err = fmt.Errorf("port %d is not published by container %.80q, whose network it uses", p.Number, network.Name)
 	case len(p.Bindings) == 0:
 		err = fmt.Errorf("port %d is not published: publish it (docker run -p), or use --internal", p.Number)
 	default:

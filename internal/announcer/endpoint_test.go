@@ -2,6 +2,7 @@ package announcer
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 
@@ -59,7 +60,7 @@ func TestDecideNetworks(t *testing.T) {
 		"host network": {
 			nil,
 			says{network("host"), ports(published(80, "tcp"))},
-			[]string{": container is on the host's network: say which port, with --port or the label rollcall.port"},
+			[]string{": nothing to announce: container is on the host's network: say which port, with the label rollcall.port, or --container and --port"},
 		},
 		"host network, with a port":   {nil, says{network("host"), ports(), label("rollcall.port", "80")}, at("10.0.0.5:80")},
 		"host network, also internal": {flags{internal}, says{network("host"), ports(), label("rollcall.port", "80")}, at("10.0.0.5:80")},
@@ -82,8 +83,9 @@ func TestDecideSharedNetworks(t *testing.T) {
 		"what it exposes":    {nil, says{shares(), exposes}, at("10.0.0.5:1")},
 		"what it names":      {nil, says{shares(), ports(), label("rollcall.port", "80")}, at("10.0.0.5:1")},
 		"by flag":            {flags{flag("port", "80")}, says{shares(), ports()}, at("10.0.0.5:1")},
+		"not published":      {nil, says{shares(), ports(), label("rollcall.port", "99")}, []string{`99/tcp: port 99 is not published by container "vpn", whose network it uses`}},
 		"internal":           {flags{internal}, says{shares(), exposes}, at("172.17.0.2:80")},
-		"says nothing":       {nil, says{shares(), ports()}, fails(`container uses the network of container "vpn": say which port, with --port or the label rollcall.port`)},
+		"says nothing":       {nil, says{shares(), ports()}, fails(`nothing to announce: container uses the network of container "vpn": say which port, with the label rollcall.port, or --container and --port`)},
 		"the host's":         {nil, says{shares(network("host")), exposes, label("rollcall.port", "80")}, at("10.0.0.5:80")},
 		"labels are its own": {nil, says{shares(label("rollcall.service", "vpn")), exposes, label("rollcall.service", "web")}, []string{"80/tcp: web/core-01-web1 10.0.0.5:1 tcp"}},
 		"gone":               {nil, says{network("container:4f0d"), exposes}, fails("the container whose network it uses is not there any more")},
@@ -175,7 +177,7 @@ func TestMachineAddressFromRoutes(t *testing.T) {
 	endpoints := make([]string, 1, 4)
 	endpoints[0] = "http://127.0.0.1:2379/" // from loopback nothing can be learned
 	got, err := MachineAddress(endpoints, func(string) string { return "" })
-	if err == nil && (UsableAddress(got) != nil || OnBridge(got)) {
+	if err == nil && (UsableAddress(got) != nil || Bridges()(got)) {
 		t.Errorf("got %s, which no other machine can reach", got)
 	}
 	if err != nil && got.IsValid() {
@@ -183,6 +185,27 @@ func TestMachineAddressFromRoutes(t *testing.T) {
 	}
 	if spare := endpoints[:2]; spare[1] != "" {
 		t.Errorf("the caller's endpoints were written to: %q", spare[1])
+	}
+}
+
+// Of each address of this machine the route leads out from itself: those that others can
+// reach are found, and a container bridge's own is not taken.
+func TestMachineAddressIsThatOfTheRoute(t *testing.T) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bridges := Bridges()
+	for _, a := range addrs {
+		own := netip.MustParsePrefix(a.String()).Addr()
+		got, err := MachineAddress([]string{"http://" + netip.AddrPortFrom(own, 2379).String()}, func(string) string { return "" })
+		usable := UsableAddress(own) == nil && !bridges(own)
+		if usable && (err != nil || got != own) {
+			t.Errorf("towards %s: %s (%v)", own, got, err)
+		}
+		if !usable && got == own {
+			t.Errorf("%s was taken", own)
+		}
 	}
 }
 

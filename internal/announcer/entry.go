@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"rollcall/internal/check"
@@ -16,24 +15,38 @@ import (
 type entry struct {
 	container docker.Container
 	decisions []Decision
+	came      uint64 // the order in which containers came, or came back, to life
 
-	// A container whose HEALTHCHECK failed is sick until it has succeeded often enough.
-	sick  bool
-	well  time.Time   // when it began to succeed; zero while it fails
-	later *time.Timer // looks again when it will have succeeded often enough
+	// Of its HEALTHCHECK: when it last began to succeed after a failure, whether it has
+	// failed again soon after that, and what looks again when it has succeeded for long enough.
+	well     time.Time
+	flapping bool
+	later    *time.Timer
 }
 
-// check names the check of a decision.
-func (e *entry) check(n int) string { return e.container.ID + " " + e.decisions[n].Port }
+// check names the check of a decision. Another life of the container is checked anew.
+func (e *entry) check(n int) string {
+	return fmt.Sprintf("%s %s %d", e.container.ID, e.decisions[n].Port, e.container.Started.UnixNano())
+}
+
+// about names what is said of a decision.
+func (e *entry) about(n int) subject {
+	return subject{id: e.container.ID, name: e.container.Name, port: e.decisions[n].Port}
+}
 
 // consider applies the rules to a container and puts what comes of it in the place of
 // what was known of it. The records that this is about are touched.
 func (a *Announcer) consider(container docker.Container, touched map[string]bool) {
 	before := a.entries[container.ID]
 	e := &entry{container: container}
-	a.convalesce(e, before)
-	if e.sick && e.container.Health == "healthy" {
-		e.decisions = []Decision{{Container: container.Name, Err: fmt.Errorf("%w: health is healthy again, but not for long enough", errSilent)}}
+	if before != nil && before.container.Started.Equal(container.Started) {
+		e.came, e.well, e.flapping = before.came, before.well, before.flapping
+	} else {
+		a.lives++
+		e.came = a.lives
+	}
+	if a.convalesces(e, before) {
+		e.decisions = []Decision{{Container: container.Name, Err: fmt.Errorf("%w: its health goes to and fro, and is not healthy for long enough", errSilent)}}
 	} else {
 		e.decisions = a.cfg.Rules.Decide(&e.container)
 	}
@@ -41,39 +54,43 @@ func (a *Announcer) consider(container docker.Container, touched map[string]bool
 	a.entries[container.ID] = e
 }
 
-// convalesce keeps a flapping HEALTHCHECK from taking a container in and out: after a
-// failure it has to succeed as often in a row as a check of ours would. Docker tells
-// only of the first success, so the others are waited for.
-func (a *Announcer) convalesce(e, before *entry) {
+// relapse is how many periods of a HEALTHCHECK after it recovered another failure makes it
+// one that goes to and fro.
+const relapse = 10
+
+// convalesces keeps a flapping HEALTHCHECK from taking a container in and out with each
+// try. The first recovery counts at once, since it may be the only instance there is. One
+// that fails again soon after has to be healthy from then on for as long as the successes
+// that its rise asks for take at most: Docker tells of the first one only.
+func (a *Announcer) convalesces(e, before *entry) bool {
 	c := &e.container
-	sameLife := before != nil && before.container.Started.Equal(c.Started)
-	if sameLife {
-		e.sick, e.well = before.sick, before.well
+	was := ""
+	if before != nil && before.came == e.came { // the same life
+		was = before.container.Health
 	}
-	if c.Health == "unhealthy" {
-		e.sick, e.well = true, time.Time{}
-	}
-	if !e.sick || c.Health == "unhealthy" {
-		return
-	}
-	if e.well.IsZero() {
+	switch {
+	case c.Health == "unhealthy" && was != "unhealthy":
+		e.flapping = !e.well.IsZero() && time.Since(e.well) < relapse*c.HealthPeriod
+	case c.Health == "healthy" && was == "unhealthy":
 		e.well = time.Now()
 	}
-	left := time.Duration(a.cfg.Rules.rise(c)-1)*c.HealthInterval - time.Since(e.well)
-	if left <= 0 {
-		e.sick = false
-		return
+	if c.Health != "healthy" || !e.flapping {
+		return false
 	}
-	id := c.ID
+	left := time.Duration(a.cfg.Rules.rise(c)-1)*c.HealthPeriod - time.Since(e.well)
+	if left <= 0 {
+		return false
+	}
 	e.later = time.AfterFunc(left, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if a.entries[id] == e {
+		if a.entries[c.ID] == e && !a.resting {
 			touched := map[string]bool{}
 			a.consider(e.container, touched)
 			a.tell(touched, false)
 		}
 	})
+	return true
 }
 
 // forget drops a container that is gone.
@@ -87,39 +104,38 @@ func (a *Announcer) forget(id string, touched map[string]bool) {
 // replace takes what an entry claims and says away and puts its successor's in the place;
 // either may be nil.
 func (a *Announcer) replace(before, after *entry, touched map[string]bool) {
-	old := map[string]check.Target{}
-	silent := map[string]bool{}
+	old, fresh := map[string]check.Target{}, map[string]check.Target{}
+	silent := map[subject]bool{}
 	if before != nil {
 		if before.later != nil {
 			before.later.Stop()
 		}
 		for n, d := range before.decisions {
-			silent[about(d)] = true
+			silent[before.about(n)] = true
 			if d.Err == nil {
 				a.withdraw(before, n, old)
 				touched[d.Record.ID()] = true
 			}
 		}
 	}
-	fresh := map[string]check.Target{}
 	if after != nil {
 		for n, d := range after.decisions {
-			delete(silent, about(d))
+			delete(silent, after.about(n))
 			if d.Err == nil {
 				a.claim(after, n, fresh)
 				touched[d.Record.ID()] = true
 				continue
 			}
-			reason := d.Err.Error()
+			why := reason{text: d.Err.Error()}
 			// Who announces one container wants to know whatever keeps it from that.
 			if errors.Is(d.Err, errSilent) && !a.cfg.Rules.Single {
-				reason = ""
+				why = reason{}
 			}
-			a.say(about(d), reason)
+			a.say(after.about(n), why)
 		}
 	}
 	for what := range silent {
-		a.say(what, "")
+		a.say(what, reason{})
 	}
 	a.check(old, fresh)
 }
@@ -160,13 +176,11 @@ func (a *Announcer) check(old, fresh map[string]check.Target) {
 	}
 }
 
-// about names what a reason is about.
-func about(d Decision) string { return strings.TrimSpace(d.Container + " " + d.Port) }
-
 // rest stops what still waits for its time.
 func (a *Announcer) rest() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.resting = true
 	for _, e := range a.entries {
 		if e.later != nil {
 			e.later.Stop()

@@ -10,8 +10,12 @@ import (
 	"rollcall/internal/discovery/docker"
 )
 
-// maxPorts bounds what one container can have announced: a range is quickly written.
-const maxPorts = 1024
+const (
+	// maxPorts bounds what one container can have announced: a range is quickly written.
+	maxPorts = 1024
+	// maxChoice bounds the text that chooses among them.
+	maxChoice = 1 << 10
+)
 
 // A portRange is a part of the setting that chooses ports: "8080", "53/udp", "8000-8010".
 type portRange struct {
@@ -32,6 +36,9 @@ func ValidatePorts(s string) error {
 // parsePorts reads the setting that chooses among the container's ports: numbers or
 // ranges with an optional protocol, separated by commas.
 func parsePorts(s string) ([]portRange, error) {
+	if len(s) > maxChoice {
+		return nil, fmt.Errorf("choice of ports is longer than %d bytes", maxChoice)
+	}
 	var ranges []portRange
 	for part := range strings.SplitSeq(s, ",") {
 		numbers, proto, ok := strings.Cut(strings.TrimSpace(part), "/")
@@ -69,7 +76,7 @@ func parsePorts(s string) ([]portRange, error) {
 func (r *Rules) ports(c, network *docker.Container, s *settings) ([]docker.Port, error) {
 	ports, err := r.named(network, s)
 	if ports == nil && err == nil {
-		ports, err = r.unnamed(c, network)
+		ports, err = r.unnamed(c, network, s)
 	}
 	if len(ports) > maxPorts {
 		return nil, fmt.Errorf("it has %d ports to announce, which is more than %d: choose some with --port or the label rollcall.port", len(ports), maxPorts)
@@ -90,8 +97,10 @@ func (r *Rules) named(network *docker.Container, s *settings) ([]docker.Port, er
 	// What was said of this container has to be true of it; what --port says of all, of some.
 	ofThis := r.Flags["port"] == "" || r.Single
 	var ports []docker.Port
+	chosen := map[string]bool{}
 	add := func(p docker.Port) {
-		if !slices.ContainsFunc(ports, func(o docker.Port) bool { return o.Number == p.Number && o.Proto == p.Proto }) {
+		if !chosen[portName(p)] && len(ports) <= maxPorts {
+			chosen[portName(p)] = true
 			ports = append(ports, p)
 		}
 	}
@@ -122,12 +131,12 @@ func (r *Rules) named(network *docker.Container, s *settings) ([]docker.Port, er
 }
 
 // unnamed gives the ports that are announced unless somebody chooses.
-func (r *Rules) unnamed(c, network *docker.Container) ([]docker.Port, error) {
-	if network.NetworkMode == hostNetwork {
-		return nil, errors.New("container is on the host's network: say which port, with --port or the label rollcall.port")
-	}
+func (r *Rules) unnamed(c, network *docker.Container, s *settings) ([]docker.Port, error) {
 	var ports []docker.Port
 	for _, p := range network.Ports {
+		if network.NetworkMode == hostNetwork {
+			break // what an image exposes there need not be listened on
+		}
 		internal, err := r.settings(c, p).internal()
 		if err != nil {
 			return nil, err
@@ -141,10 +150,19 @@ func (r *Rules) unnamed(c, network *docker.Container) ([]docker.Port, error) {
 	switch {
 	case len(ports) > 0:
 		return ports, nil
+	case network.NetworkMode == hostNetwork:
+		err := errors.New("container is on the host's network: say which port, with the label rollcall.port, or --container and --port")
+		return nil, r.unasked(c, s, err)
 	case c != network:
-		return nil, fmt.Errorf("container uses the network of container %.80q: say which port, with --port or the label rollcall.port", network.Name)
-	case !asks(c) && !r.Single:
-		return nil, fmt.Errorf("%w: it publishes no port", errSilent)
+		return nil, r.unasked(c, s, fmt.Errorf("container uses the network of container %.80q: say which port, with the label rollcall.port, or --container and --port", network.Name))
 	}
-	return nil, errors.New("container publishes no port: publish one (docker run -p), or use --internal")
+	return nil, r.unasked(c, s, errors.New("container publishes no port: publish one (docker run -p), or use --internal"))
+}
+
+// unasked marks a reason as no news when the container never asked to be announced.
+func (r *Rules) unasked(c *docker.Container, s *settings, err error) error {
+	if r.Single || asks(c) || s.named() {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errSilent, err)
 }

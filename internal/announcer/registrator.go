@@ -30,7 +30,7 @@ type legacy struct {
 	Ignore         bool
 	Tags           []string
 	Attrs          map[string]string // what no other field holds, keys in lower case
-	Dropped        []string          // quoted names of what is kept back: see readLegacy
+	Dropped        []Setting         // what is kept back, by its quoted name, with the reason for a value
 
 	names             map[string]string // who said it: "id" → "SERVICE_80_ID"
 	http, https, tcp  string            // the checks that registrator had Consul do
@@ -41,6 +41,7 @@ type legacy struct {
 type saying struct {
 	name, value string
 	own         bool
+	from        string // "label" or "variable"
 }
 
 // What no record can hold, what is no check that makes sense, and what its name says is a
@@ -62,23 +63,32 @@ func readLegacy(labels, env map[string]string, port uint16) legacy {
 	room := maxLegacyText
 	for _, key := range slices.Sorted(maps.Keys(said)) {
 		s := said[key]
-		l.names[key] = s.name
+		l.names[key] = s.from + " " + s.name
 		if key == "name" || key == "id" || key == "ignore" || s.value == "" {
 			continue
 		}
 		size := len(key) + len(s.value)
-		fits := recordable(key, s.value)
 		part, isCheck := checks[key]
+		reason := ""
 		switch {
-		case fits && isCheck && checkable(key, s.value):
+		case discovery.ValidateMeta(key, s.value) != nil:
+			reason = "no record can hold it"
+		case isCheck && checkable(key, s.value):
 			*part = s.value
-		case fits && key == "tags":
+		case isCheck:
+			reason = "not a check that makes sense"
+		case key == "tags":
 			l.Tags = parseTags(s.value)
-		case fits && !isCheck && !secret(key) && size <= room && len(l.Attrs) < maxLegacyAttrs:
+		case secret(key):
+			reason = "a secret, by its name"
+		case size > room || len(l.Attrs) == maxLegacyAttrs:
+			reason = fmt.Sprintf("more than %d attributes, or %d bytes of them", maxLegacyAttrs, maxLegacyText)
+		default:
 			l.Attrs[key] = s.value
 			room -= size
-		default:
-			l.Dropped = append(l.Dropped, fmt.Sprintf("%+.80q", s.name))
+		}
+		if reason != "" {
+			l.Dropped = append(l.Dropped, Setting{Name: fmt.Sprintf("%+.80q", s.name), Value: reason, From: s.from})
 		}
 	}
 	return l
@@ -89,7 +99,7 @@ func readLegacy(labels, env map[string]string, port uint16) legacy {
 // a word too: it hides the others, and says nothing itself.
 func lastWords(labels, env map[string]string, port uint16) map[string]saying {
 	said := map[string]saying{}
-	for _, from := range []map[string]string{env, labels} {
+	for n, from := range []map[string]string{env, labels} {
 		var names []string
 		for name := range from {
 			if strings.HasPrefix(name, legacyPrefix) {
@@ -101,7 +111,7 @@ func lastWords(labels, env map[string]string, port uint16) map[string]saying {
 		for _, name := range slices.Backward(names) {
 			key, own, ok := legacyKey(name[len(legacyPrefix):], port)
 			if ok && (own || !said[key].own) {
-				said[key] = saying{name, strings.TrimSpace(from[name]), own}
+				said[key] = saying{name, strings.TrimSpace(from[name]), own, []string{"variable", "label"}[n]}
 			}
 		}
 	}
@@ -127,15 +137,6 @@ func secret(key string) bool {
 	return len(words) > 0 && slices.Contains([]string{
 		"password", "passwd", "secret", "secrets", "token", "key", "apikey", "credential", "credentials",
 	}, words[len(words)-1])
-}
-
-// recordable says whether a record can hold a meta value. Encode itself is asked, so
-// that its limits are written in one place: what an image says must not refuse the record.
-func recordable(key, value string) bool {
-	_, err := discovery.Encode(discovery.DefaultPrefix, discovery.LayoutJSON, &discovery.Instance{
-		Service: "s", Name: "i", Host: "192.0.2.1", Port: 1, Proto: "tcp", Meta: map[string]string{key: value},
-	})
-	return err == nil
 }
 
 // checkable says whether a part of a check can be understood.

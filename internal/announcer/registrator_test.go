@@ -25,6 +25,12 @@ func said(kv ...string) map[string]string {
 // where the document is silent, that of its serviceMetaData and newService.
 func TestReadLegacy(t *testing.T) {
 	type at map[uint16]legacy
+	left := func(names ...string) (dropped []Setting) {
+		for _, n := range names {
+			dropped = append(dropped, Setting{Name: n})
+		}
+		return dropped
+	}
 	attrs := func(kv ...string) map[string]string { return said(kv...) }
 	for name, tc := range map[string]struct {
 		labels, env map[string]string
@@ -75,26 +81,26 @@ func TestReadLegacy(t *testing.T) {
 		"a check rollcall does not run": {nil, said("SERVICE_CHECK_SCRIPT", "nc $SERVICE_IP", "SERVICE_CHECK_TTL", "30s"), at{80: {Attrs: attrs("check_script", "nc $SERVICE_IP", "check_ttl", "30s")}}},
 		"one attribute, two spellings":  {nil, said("SERVICE_ZONE", "capitals", "SERVICE_Zone", "b", "SERVICE_zone", "c"), at{80: {Attrs: attrs("zone", "capitals")}}},
 		"two spellings, one of a label": {said("SERVICE_zone", "label"), said("SERVICE_ZONE", "variable"), at{80: {Attrs: attrs("zone", "label")}}},
-		"no attribute's name":           {nil, said("SERVICE_", "x", "SERVICE_80_", "y"), at{80: {Dropped: []string{`"SERVICE_80_"`}}, 443: {Dropped: []string{`"SERVICE_"`}}}},
+		"no attribute's name":           {nil, said("SERVICE_", "x", "SERVICE_80_", "y"), at{80: {Dropped: left(`"SERVICE_80_"`)}, 443: {Dropped: left(`"SERVICE_"`)}}},
 		"what a record cannot hold": {
 			nil, said("SERVICE_A", "two\nlines", "SERVICE_B\x1b[2J", "b", "SERVICE_C", "ends in \\", "SERVICE_D", "\xff", "SERVICE_"+strings.Repeat("E", 64), "e", "SERVICE_F", "fine"),
-			at{80: {Attrs: attrs("f", "fine"), Dropped: []string{`"SERVICE_A"`, `"SERVICE_B\x1b[2J"`, `"SERVICE_C"`, `"SERVICE_D"`, `"SERVICE_` + strings.Repeat("E", 64) + `"`}}},
+			at{80: {Attrs: attrs("f", "fine"), Dropped: left(`"SERVICE_A"`, `"SERVICE_B\x1b[2J"`, `"SERVICE_C"`, `"SERVICE_D"`, `"SERVICE_`+strings.Repeat("E", 64)+`"`)}},
 		},
 		"secrets": {
 			nil, said("SERVICE_PASSWORD", "x", "SERVICE_80_API_TOKEN", "x", "SERVICE_Aws.Secret", "x", "SERVICE_TOKEN_URL", "fine", "SERVICE_KEYS", "fine"),
-			at{80: {Attrs: attrs("token_url", "fine", "keys", "fine"), Dropped: []string{`"SERVICE_80_API_TOKEN"`, `"SERVICE_Aws.Secret"`, `"SERVICE_PASSWORD"`}}},
+			at{80: {Attrs: attrs("token_url", "fine", "keys", "fine"), Dropped: left(`"SERVICE_80_API_TOKEN"`, `"SERVICE_Aws.Secret"`, `"SERVICE_PASSWORD"`)}},
 		},
-		"tags a record cannot hold": {nil, said("SERVICE_TAGS", "a,\u202e,b"), at{80: {Dropped: []string{`"SERVICE_TAGS"`}}}},
+		"tags a record cannot hold": {nil, said("SERVICE_TAGS", "a,\u202e,b"), at{80: {Dropped: left(`"SERVICE_TAGS"`)}}},
 		"checks nobody understands": {
 			nil, said("SERVICE_CHECK_HTTP", "/%zz", "SERVICE_CHECK_HTTPS", "/a b", "SERVICE_CHECK_INTERVAL", "10", "SERVICE_CHECK_TIMEOUT", "-1s"),
-			at{80: {Dropped: []string{`"SERVICE_CHECK_HTTP"`, `"SERVICE_CHECK_HTTPS"`, `"SERVICE_CHECK_INTERVAL"`, `"SERVICE_CHECK_TIMEOUT"`}}},
+			at{80: {Dropped: left(`"SERVICE_CHECK_HTTP"`, `"SERVICE_CHECK_HTTPS"`, `"SERVICE_CHECK_INTERVAL"`, `"SERVICE_CHECK_TIMEOUT"`)}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for port, want := range tc.want {
 				for range 10 { // Go visits a map in another order each time
 					got := readLegacy(tc.labels, tc.env, port)
-					if diff := cmp.Diff(want, got, cmp.AllowUnexported(legacy{}), cmpopts.IgnoreFields(legacy{}, "names"), cmpopts.EquateEmpty()); diff != "" {
+					if diff := cmp.Diff(want, got, cmp.AllowUnexported(legacy{}), cmpopts.IgnoreFields(legacy{}, "names"), cmpopts.IgnoreFields(Setting{}, "Value", "From"), cmpopts.EquateEmpty()); diff != "" {
 						t.Fatalf("port %d (-want +got):\n%s", port, diff)
 					}
 				}
@@ -231,4 +237,24 @@ func FuzzReadLegacy(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whoever misses something is told why.
+func TestLegacyReasons(t *testing.T) {
+	env := said("SERVICE_A", "two\nlines", "SERVICE_B_TOKEN", "x", "SERVICE_CHECK_INTERVAL", "10")
+	for n := range maxLegacyAttrs + 1 {
+		env[fmt.Sprintf("SERVICE_%03d", n)] = "x"
+	}
+	var got []string
+	for _, d := range readLegacy(said("SERVICE_C_KEY", "x"), env, 80).Dropped {
+		got = append(got, d.From+" "+d.Name+": "+d.Value)
+	}
+	want := []string{
+		`variable "SERVICE_048": more than 48 attributes, or 5120 bytes of them`, `variable "SERVICE_A": no record can hold it`,
+		`variable "SERVICE_B_TOKEN": a secret, by its name`, `label "SERVICE_C_KEY": a secret, by its name`,
+		`variable "SERVICE_CHECK_INTERVAL": not a check that makes sense`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

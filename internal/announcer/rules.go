@@ -12,6 +12,9 @@ import (
 	"rollcall/internal/discovery/docker"
 )
 
+// maxRecords bounds what one container can have written, in bytes of values.
+const maxRecords = 1 << 20
+
 // hostNetwork is Docker's name for the machine's own network.
 const hostNetwork = "host"
 
@@ -44,7 +47,7 @@ type Decision struct {
 	Port       string // "80/tcp"; "" when it is about the whole container
 	Considered []Candidate
 	Settings   []Setting
-	Dropped    []string // what was said for registrator and cannot be told
+	Dropped    []Setting // what was said in vain, with the reason for a value
 	Instance   *discovery.Instance
 	Record     discovery.Record
 	Check      *check.Target // what has to answer before and while it is announced; nil: nothing
@@ -55,21 +58,27 @@ type Decision struct {
 // or publishes nothing and does not ask to be announced.
 var errSilent = errors.New("nothing to announce")
 
+// Why gives the reason for a decision as it is told to somebody who asked.
+func Why(err error) string {
+	return strings.TrimPrefix(err.Error(), errSilent.Error()+": ")
+}
+
 // Decide says what is to be announced of a container, port by port.
 func (r *Rules) Decide(c *docker.Container) []Decision {
 	s := r.settings(c, docker.Port{})
 	whole := func(err error) []Decision { return []Decision{{Container: c.Name, Settings: s.used, Err: err}} }
-	ignored := func(p docker.Port) bool { return r.settings(c, p).ignored() }
-	asked := func(p docker.Port) bool { return asks(c) || r.settings(c, p).named() }
+	asked := asks(c)
+	named := func(p docker.Port) bool { return asked || r.settings(c, p).named() }
+	heeded := func(p docker.Port) bool { return !r.settings(c, p).ignored() }
 	switch {
 	case c.State != "running":
 		return whole(fmt.Errorf("%w: container is %s", errSilent, c.State))
 	case c.Health == "starting" || c.Health == "unhealthy":
 		return whole(fmt.Errorf("%w: health is %s", errSilent, c.Health))
-	case r.Explicit && !asked(docker.Port{}) && !slices.ContainsFunc(c.Ports, asked):
-		return whole(fmt.Errorf("%w: no rollcall label, and --explicit asks for one", errSilent))
-	case s.ignored() && !slices.ContainsFunc(c.Ports, func(p docker.Port) bool { return !ignored(p) }):
-		return whole(fmt.Errorf("%w: ignored by its own label", errSilent))
+	case r.Explicit && !named(docker.Port{}) && !slices.ContainsFunc(c.Ports, named):
+		return whole(fmt.Errorf("%w: --explicit, and neither a rollcall label or variable nor SERVICE_NAME asks for it", errSilent))
+	case s.ignored() && !slices.ContainsFunc(c.Ports, heeded):
+		return whole(fmt.Errorf("%w: ignored, as its %s says", errSilent, s.source("ignore")))
 	}
 	network, err := networkOf(c)
 	if err != nil {
@@ -80,21 +89,25 @@ func (r *Rules) Decide(c *docker.Container) []Decision {
 		return whole(err)
 	}
 	decisions := make([]Decision, len(ports))
+	unknown := misspelt(c)
+	size := 0
 	for n, p := range ports {
+		own := r.settings(c, p)
+		own.used = slices.Clone(s.used)
 		d := &decisions[n]
 		d.Container, d.Port = c.Name, portName(p)
 		switch {
-		case ignored(p):
-			d.Err = fmt.Errorf("%w: port ignored by its own label", errSilent)
-			continue
-		case r.Explicit && !asked(p):
-			d.Err = fmt.Errorf("%w: no name for this port, and --explicit asks for one", errSilent)
-			continue
+		case own.ignored():
+			d.Err = fmt.Errorf("%w: port ignored, as its %s says", errSilent, own.source("ignore"))
+		case r.Explicit && !asked && !own.named():
+			d.Err = fmt.Errorf("%w: --explicit, and no SERVICE_NAME asks for this port", errSilent)
+		default:
+			d.Err = r.decide(d, c, network, own, ports)
 		}
-		own := r.settings(c, p)
-		own.used = slices.Clone(s.used)
-		d.Err = r.decide(d, c, network, own, ports)
-		d.Settings, d.Dropped = own.used, own.legacy().Dropped
+		d.Settings, d.Dropped = own.used, append(own.legacy().Dropped, unknown...)
+		if size += d.Record.Size(); size > maxRecords {
+			return whole(fmt.Errorf("the records of its %d ports would be larger than %d bytes", len(ports), maxRecords))
+		}
 	}
 	return decisions
 }
@@ -112,7 +125,9 @@ func networkOf(c *docker.Container) (*docker.Container, error) {
 	case n.State != "running":
 		return nil, fmt.Errorf("it uses the network of container %.80q, which is %s", n.Name, n.State)
 	case n.Started.After(c.Started):
-		// Docker gives a container that starts again a new network, and leaves the other in the old one.
+		// Docker gives a container that starts again a new network, and leaves the other in the
+		// old one. Their starts are all there is to tell by, so a clock that was set back between
+		// them deceives it.
 		return nil, fmt.Errorf("it uses the network of container %.80q, which has been restarted since: restart this one too", n.Name)
 	default:
 		return n, nil

@@ -74,33 +74,33 @@ func TestDecideWhether(t *testing.T) {
 		"paused":                    {nil, says{in("paused", "healthy")}, nothing("container is paused")},
 		"restarting":                {nil, says{in("restarting", "")}, nothing("container is restarting")},
 		"exited":                    {nil, says{in("exited", "")}, nothing("container is exited")},
-		"explicit, says nothing":    {flags{explicit}, nil, nothing("no rollcall label, and --explicit asks for one")},
+		"explicit, says nothing":    {flags{explicit}, nil, nothing("--explicit, and neither a rollcall label or variable nor SERVICE_NAME asks for it")},
 		"explicit, by label":        {flags{explicit}, says{label("rollcall.meta.x", "1")}, web},
 		"explicit, by environment":  {flags{explicit}, says{env("ROLLCALL_VERSION", "1")}, web},
 		"explicit, by SERVICE_NAME": {flags{explicit}, says{env("SERVICE_80_NAME", "old")}, []string{"80/tcp: old/core-01-web1 10.0.0.5:32768 tcp"}},
 		"explicit, one port named": {
 			flags{explicit},
 			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), env("SERVICE_443_NAME", "tls")},
-			[]string{"80/tcp: nothing to announce: no name for this port, and --explicit asks for one", "443/tcp: tls/core-01-web1-443 10.0.0.5:2 tcp"},
+			[]string{"80/tcp: nothing to announce: --explicit, and no SERVICE_NAME asks for this port", "443/tcp: tls/core-01-web1-443 10.0.0.5:2 tcp"},
 		},
-		"ignored, registrator's way": {nil, says{env("SERVICE_IGNORE", "false")}, nothing("ignored by its own label")},
-		"explicit, no name at all":   {flags{explicit}, says{env("SERVICE_HOST_NAME", "x", "SERVICE_NAME", "")}, nothing("no rollcall label, and --explicit asks for one")},
-		"explicit, other SERVICE_":   {flags{explicit}, says{env("SERVICE_TAGS", "old")}, nothing("no rollcall label, and --explicit asks for one")},
-		"ignored":                    {nil, says{label("rollcall.ignore", "true")}, nothing("ignored by its own label")},
-		"ignored as registrator":     {nil, says{env("SERVICE_IGNORE", "no")}, nothing("ignored by its own label")},
+		"ignored, registrator's way": {nil, says{env("SERVICE_IGNORE", "false")}, nothing("ignored, as its variable SERVICE_IGNORE says")},
+		"explicit, no name at all":   {flags{explicit}, says{env("SERVICE_HOST_NAME", "x", "SERVICE_NAME", "")}, nothing("--explicit, and neither a rollcall label or variable nor SERVICE_NAME asks for it")},
+		"explicit, other SERVICE_":   {flags{explicit}, says{env("SERVICE_TAGS", "old")}, nothing("--explicit, and neither a rollcall label or variable nor SERVICE_NAME asks for it")},
+		"ignored":                    {nil, says{label("rollcall.ignore", "true")}, nothing("ignored, as its label rollcall.ignore says")},
+		"ignored as registrator":     {nil, says{env("SERVICE_IGNORE", "no")}, nothing("ignored, as its variable SERVICE_IGNORE says")},
 		"ignored, but not really":    {nil, says{label("rollcall.ignore", "false"), env("SERVICE_IGNORE", "1")}, web},
 		"ignored, emptied":           {nil, says{label("rollcall.ignore", "")}, web},
 		"ignored but for one port": {
 			nil,
 			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("rollcall.ignore", "1", "rollcall.443.ignore", "false")},
-			[]string{"80/tcp: nothing to announce: port ignored by its own label", "443/tcp: nginx-443/core-01-web1-443 10.0.0.5:2 tcp"},
+			[]string{"80/tcp: nothing to announce: port ignored, as its label rollcall.ignore says", "443/tcp: nginx-443/core-01-web1-443 10.0.0.5:2 tcp"},
 		},
 		"one port ignored": {
 			nil,
 			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("SERVICE_443_IGNORE", "1")},
-			[]string{"80/tcp: nginx-80/core-01-web1-80 10.0.0.5:1 tcp", "443/tcp: nothing to announce: port ignored by its own label"},
+			[]string{"80/tcp: nginx-80/core-01-web1-80 10.0.0.5:1 tcp", "443/tcp: nothing to announce: port ignored, as its label SERVICE_443_IGNORE says"},
 		},
-		"no port":             {nil, says{ports()}, nothing("it publishes no port")},
+		"no port":             {nil, says{ports()}, nothing("container publishes no port: publish one (docker run -p), or use --internal")},
 		"no port, but asks":   {nil, says{ports(), label("rollcall.service", "x")}, []string{": container publishes no port: publish one (docker run -p), or use --internal"}},
 		"no port, sidekick":   {flags{single}, says{ports(published(80, "tcp"))}, []string{": container publishes no port: publish one (docker run -p), or use --internal"}},
 		"neither yes nor no":  {nil, says{label("rollcall.internal", "maybe")}, []string{`: rollcall.internal "maybe" is neither true nor false`}},
@@ -136,6 +136,7 @@ func TestDecidePorts(t *testing.T) {
 		"range on the host": {nil, says{network("host"), ports(), label("rollcall.port", "8000-8001")}, []string{
 			"8000/tcp: nginx-8000/core-01-web1-8000 10.0.0.5:8000 tcp", "8001/tcp: nginx-8001/core-01-web1-8001 10.0.0.5:8001 tcp",
 		}},
+		"a long choice": {nil, says{three, label("rollcall.port", strings.Repeat("80,", 400)+"80")}, []string{": port to announce: choice of ports is longer than 1024 bytes"}},
 		"too many": {nil, says{network("host"), ports(), label("rollcall.port", "1-1024,2000")}, []string{
 			": it has 1025 ports to announce, which is more than 1024: choose some with --port or the label rollcall.port",
 		}},
@@ -290,4 +291,30 @@ func TestNoAddressKnown(t *testing.T) {
 		"on one address":    {flags{nowhere}, says{ports(published(80, "tcp", "10.0.0.9:1"))}, []string{"80/tcp: nginx/core-01-web1 10.0.0.9:1 tcp"}},
 		"internal":          {flags{nowhere, internal}, nil, []string{"80/tcp: nginx/core-01-web1 172.17.0.2:80 tcp"}},
 	})
+}
+
+func TestMisspelt(t *testing.T) {
+	c := container(
+		label("rollcall.sevrice", "x", "rollcall.80.chek", "x", "rollcall.53/udp.service", "x", "rollcall.check.interval", "2s", "rollcall.meta.any", "x", "other", "x"),
+		env("ROLLCALL_FOO", "x", "ROLLCALL_80_UDP_SERVICE", "x", "ROLLCALL_CHECK_RISE", "2", "ROLLCALL_80_META_X", "x", "ROLLCALLER", "x"))
+	var got []string
+	for _, s := range misspelt(&c) {
+		got = append(got, s.From+" "+s.Name)
+	}
+	if diff := cmp.Diff([]string{`label "rollcall.80.chek"`, `label "rollcall.sevrice"`, `variable "ROLLCALL_FOO"`}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What one container can have written is bounded, however it multiplies.
+func TestRecordsAreBounded(t *testing.T) {
+	r := rules()
+	c := container(network("host"), ports(), label("rollcall.port", "1-1024"))
+	for n := range 50 {
+		c.Labels[fmt.Sprint("rollcall.meta.", n)] = strings.Repeat("x", 1000)
+	}
+	d := r.Decide(&c)
+	if len(d) != 1 || d[0].Err == nil || d[0].Err.Error() != "the records of its 1024 ports would be larger than 1048576 bytes" {
+		t.Errorf("%d decisions: %v", len(d), d[0].Err)
+	}
 }

@@ -1,6 +1,8 @@
 package announcer
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -48,11 +50,23 @@ func (s *settings) get(name string) (value string, ok bool) {
 	return value, value != ""
 }
 
+// maxShown bounds what is kept of a value to be shown to people.
+const maxShown = 200
+
 // use notes what was taken, and from where.
 func (s *settings) use(name, value, from string) {
+	if len(value) > maxShown {
+		value = strings.ToValidUTF8(value[:maxShown], "") + "…"
+	}
 	if !slices.ContainsFunc(s.used, func(o Setting) bool { return o.Name == name }) {
 		s.used = append(s.used, Setting{name, value, from})
 	}
+}
+
+// source gives who said what find finds.
+func (s *settings) source(name string) string {
+	_, _, from := s.find(name)
+	return from
 }
 
 // find looks for a setting. Own is true of what was said of this port alone. An empty
@@ -113,7 +127,7 @@ func (s *settings) old(name string) (value string, own bool, from string) {
 	case !ok || s.port.Proto == "udp": // a check of a whole container was never one of its udp ports
 		return "", false, ""
 	case name == "check":
-		return url, false, "SERVICE_CHECK_…"
+		return url, false, cmp.Or(l.names["check_http"], l.names["check_https"], l.names["check_tcp"])
 	case name == "check.interval":
 		return interval, false, l.names["check_interval"]
 	case name == "check.timeout":
@@ -168,6 +182,41 @@ func asks(c *docker.Container) bool {
 		}
 	}
 	return false
+}
+
+// known are the settings that a label or a variable may make.
+var known = []string{
+	"service", "instance", "port", "version", "weight", "host", "path", "internal", "network", "ignore",
+	"check", "check.interval", "check.timeout", "check.rise", "check.fall",
+}
+
+// misspelt gives the labels and variables that are meant for rollcall and mean nothing to it.
+func misspelt(c *docker.Container) []Setting {
+	var unknown []Setting
+	for _, k := range slices.Sorted(maps.Keys(c.Labels)) {
+		if name, ok := strings.CutPrefix(k, labelPrefix); ok {
+			if first, rest, more := strings.Cut(name, "."); more && first != "" && first[0] >= '0' && first[0] <= '9' {
+				name = rest
+			}
+			if !slices.Contains(known, name) && !strings.HasPrefix(name, "meta.") {
+				unknown = append(unknown, Setting{Name: fmt.Sprintf("%+.80q", k), Value: "no setting is called so", From: "label"})
+			}
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.Env)) {
+		if name, ok := strings.CutPrefix(k, variablePrefix); ok {
+			name = strings.TrimLeft(name, "0123456789_")
+			for _, proto := range []string{"TCP_", "UDP_"} {
+				name = strings.TrimPrefix(name, proto)
+			}
+			isKnown := func(o string) bool { return strings.ToUpper(strings.ReplaceAll(o, ".", "_")) == name }
+			if !slices.ContainsFunc(known, isKnown) && !strings.HasPrefix(name, "META_") {
+				unknown = append(unknown, Setting{Name: fmt.Sprintf("%+.80q", k), Value: "no setting is called so", From: "variable"})
+			}
+		}
+	}
+	const most = 20 // whoever has more knows by then
+	return unknown[:min(len(unknown), most)]
 }
 
 // named says whether a port has a name for registrator, which its own -explicit goes by.

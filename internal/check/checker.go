@@ -11,9 +11,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxProbes is how many probes may run at once, so that a thousand targets that are
-// set together, or hang together, cost neither files nor memory without bound.
-const maxProbes = 64
+const (
+	// maxProbes is how many probes may begin within a turn, so that a thousand targets that
+	// are set together do not make a storm.
+	maxProbes = 64
+	// turn is for how long a probe counts among them. One that takes longer hangs, and must
+	// not keep others from being asked.
+	turn = 250 * time.Millisecond
+)
 
 // errNotAsked is why a target is Unknown that has not been probed yet.
 var errNotAsked = errors.New("not asked yet")
@@ -197,7 +202,9 @@ func (c *Checker) probe(ctx context.Context, t Target) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { <-c.slots }()
+	over := sync.OnceFunc(func() { <-c.slots })
+	defer over()
+	defer time.AfterFunc(turn, over).Stop()
 	return c.cfg.Probe(ctx, t)
 }
 
@@ -205,7 +212,7 @@ func (c *Checker) probe(ctx context.Context, t Target) error {
 // says nothing of the endpoint: an announcer that has run out of files must not find
 // every one of its containers to be down.
 func isLocal(err error) bool {
-	for _, want := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+	for _, want := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
 		if errors.Is(err, want) {
 			return true
 		}
@@ -233,9 +240,9 @@ func (c *Checker) record(ctx context.Context, id string, k *check, state State, 
 	// The path stays out of the log: its query may hold a token.
 	switch state {
 	case Up:
-		c.cfg.Logger.Info("endpoint is up", "id", id, "endpoint", k.target.Addr)
+		c.cfg.Logger.Debug("endpoint is up", "id", id, "endpoint", k.target.Addr)
 	default:
-		c.cfg.Logger.Warn("endpoint is down", "id", id, "endpoint", k.target.Addr, "err", err)
+		c.cfg.Logger.Debug("endpoint is down", "id", id, "endpoint", k.target.Addr, "err", err)
 	}
 	c.cfg.Changed(id)
 }

@@ -135,3 +135,30 @@ func TestManyAreNoStorm(t *testing.T) {
 		}
 	})
 }
+
+// Endpoints that never answer, however many and however patiently they are asked, do not
+// keep another from being asked.
+func TestHangingProbesDelayNobody(t *testing.T) {
+	running(t, func(t *testing.T, r *rig) {
+		patient := spec(func(s *Spec) { s.Timeout = time.Minute })
+		all := map[string]Target{}
+		for n := range 1000 {
+			all[fmt.Sprint(n)] = Target{patient, endpoint(n)}
+		}
+		r.answers(func(ctx context.Context, t Target) error {
+			if t.Spec == patient {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		r.Set(all)
+		after(10 * time.Millisecond)
+		all["web"] = web
+		r.Set(all)
+		after((1000/maxProbes + 1) * turn)
+		if state, err := r.State("web"); state != Up {
+			t.Errorf("it is %s: %v", state, err)
+		}
+	})
+}

@@ -51,7 +51,7 @@ func running(t *testing.T, body func(*testing.T, *rig)) {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, registry: prometheus.NewRegistry(), asked: map[Target][]time.Time{}, running: map[Target]int{}}
-	plain := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	plain := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}

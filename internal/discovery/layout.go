@@ -62,6 +62,29 @@ func (r Record) ID() string { return r.Service + "/" + r.Instance }
 // Keys lists the record's keys, sorted.
 func (r Record) Keys() []string { return slices.Sorted(maps.Keys(r.Values)) }
 
+// Size gives the bytes of the record's values.
+func (r Record) Size() int {
+	n := 0
+	for _, v := range r.Values {
+		n += len(v)
+	}
+	return n
+}
+
+// Container gives the id of the container that the record is of; "" if its layout does not say.
+func (r Record) Container() string {
+	key := "/" + r.Service + "/" + r.Instance
+	for k, v := range r.Values {
+		if strings.HasSuffix(k, key+"/container") {
+			return v
+		}
+		if i, err := DecodeRecord(r.Service, r.Instance, []byte(v)); err == nil && strings.HasSuffix(k, key) {
+			return i.Container
+		}
+	}
+	return ""
+}
+
 // Equal says whether two records would leave the same keys and values in etcd.
 func (r Record) Equal(o Record) bool { return maps.Equal(r.Values, o.Values) }
 

@@ -222,14 +222,23 @@ func (i *Instance) canonicalizeMeta() error {
 		return fmt.Errorf("more than %d meta values", maxMeta)
 	}
 	for k, v := range i.Meta {
-		if err := validateText(k, maxLabel); err != nil || k == "" {
-			return fmt.Errorf("meta key %s is empty, too long or not printable", quote(k))
-		}
 		v = strings.TrimSpace(v)
 		i.Meta[k] = v
-		if err := validateText(v, maxMetaText); err != nil {
-			return fmt.Errorf("meta %s: value %w", quote(k), err)
+		if err := ValidateMeta(k, v); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// ValidateMeta checks a meta value with its key: both one printable line, of 1 to 63 and
+// at most 4096 bytes.
+func ValidateMeta(key, value string) error {
+	if err := validateText(key, maxLabel); err != nil || key == "" {
+		return fmt.Errorf("meta key %s is empty, too long or not printable", quote(key))
+	}
+	if err := validateText(value, maxMetaText); err != nil {
+		return fmt.Errorf("meta %s: value %w", quote(key), err)
 	}
 	return nil
 }

@@ -13,17 +13,18 @@ import (
 type explained struct {
 	Reason string
 	Ports  []struct {
-		Port, Reason, Check string
-		Considered          []struct{ Endpoint, From, Rejected string }
-		Record              map[string]string
+		Port, Reason, Check, Etcd string
+		Considered                []struct{ Endpoint, From, Rejected string }
+		Record                    map[string]string
 	}
 	Announced int
 }
 
-// explain asks about a container, and checks the exit code against the answer.
-func explain(t *testing.T, name string, args ...string) explained {
+// explain asks about a container, as the machine's announcer sees it or, with --container,
+// as its sidekick does, and checks the exit code against the answer.
+func explain(t *testing.T, args ...string) explained {
 	t.Helper()
-	cmd := exec.Command(testbed.announce, append([]string{"explain", name, "--address", testbed.address, "-o", "json"}, args...)...)
+	cmd := exec.Command(testbed.announce, append([]string{"explain", "--address", testbed.address, "-o", "json"}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -94,7 +95,7 @@ func TestExplainSeveralNetworks(t *testing.T) {
 	web := unique("web")
 	runContainer(t, web, "v1", "--network", front)
 	docker(t, "network", "connect", back, web)
-	explain(t, web).refused(t, "it publishes no port")
+	explain(t, web).refused(t, "container publishes no port")
 	explain(t, web, "--internal").refused(t, front, back, "choose one with --network")
 	explain(t, web, "--network", back).want(t, "8080/tcp "+addressOn(t, web, back)+":8080")
 	explain(t, web, "--network", "elsewhere").refused(t, `no address on network "elsewhere"`, front, back)
@@ -124,7 +125,7 @@ func TestExplainHostNetwork(t *testing.T) {
 	web := unique("web")
 	runContainer(t, web, "v1", "--network", "host", "-e", "LISTEN="+testbed.address+":"+port)
 	explain(t, web).refused(t, "on the host's network", "say which port")
-	explain(t, web, "--port", port, "--container", web).want(t, port+"/tcp "+testbed.address+":"+port)
+	explain(t, "--port", port, "--container", web).want(t, port+"/tcp "+testbed.address+":"+port)
 }
 
 func TestExplainSharedNetwork(t *testing.T) {
@@ -165,7 +166,7 @@ func TestExplainManyPorts(t *testing.T) {
 	web := unique("web")
 	runContainer(t, web, "v1", "-p", "53/tcp", "-p", "53/udp", "-p", "8000-8002",
 		"--label", "rollcall.53/udp.service=fast", "--label", "rollcall.53/tcp.service=sure", "--label", "rollcall.8001.service=middle")
-	e := explain(t, web, "--port", "53,53/udp,8000-8100", "--container", web)
+	e := explain(t, "--port", "53,53/udp,8000-8100", "--container", web)
 	var keys []string
 	for _, p := range e.Ports {
 		for key, value := range p.Record {
@@ -204,6 +205,31 @@ func TestExplainIPv6(t *testing.T) {
 	explain(t, web, "--address", machine, "--internal").want(t, "8080/tcp ["+own+"]:8080")
 }
 
+// What etcd knows is told: whether the record is there, whose it is, and that it is drained.
+func TestExplainAsksEtcd(t *testing.T) {
+	t.Parallel()
+	endpoint := newEtcd(t)
+	web, other := unique("web"), unique("other")
+	for _, name := range []string{web, other} {
+		runContainer(t, name, "v1", "-P", "--label", "rollcall.service=website", "--label", "rollcall.instance=the-one")
+	}
+	r := record(t, endpoint)
+	says := func(name, want string, announced int) {
+		t.Helper()
+		e := explain(t, "--endpoints", endpoint, name)
+		if len(e.Ports) != 1 || !strings.Contains(e.Ports[0].Etcd, want) || e.Announced != announced {
+			t.Errorf("%+v, want %q and %d announced", e, want, announced)
+		}
+	}
+	says(web, "the record is not there", 1)
+	startAnnounce(t, endpoint, "--container", web)
+	r.holds(t, "it is announced", "website/the-one")
+	says(web, "the record is there, at "+at(t, web, "8080/tcp"), 1)
+	says(other, "the record is that of container "+docker(t, "inspect", "--format", "{{slice .Id 0 12}}", web), 1)
+	mustRun(t, testbed.announce, "drain", "website/the-one", "--endpoints", endpoint)
+	says(web, "drained: `announce resume website/the-one` puts it back", 0)
+}
+
 func TestExplainNobody(t *testing.T) {
 	t.Parallel()
 	_, err := command(testbed.announce, "explain", unique("nobody"), "--address", testbed.address)
@@ -216,8 +242,8 @@ func TestExplainNobody(t *testing.T) {
 func TestExplainTable(t *testing.T) {
 	t.Parallel()
 	web := unique("web")
-	runContainer(t, web, "v1", "-P", "--label", "rollcall.service=website", "-e", "ROLLCALL_VERSION=v7", "-e", "SERVICE_TAGS=a,b", "--label", "rollcall.check=http:///healthz")
-	out := mustRun(t, testbed.announce, "explain", web, "--address", testbed.address, "--weight", "7")
+	runContainer(t, web, "v1", "-P", "--label", "rollcall.service=website", "-e", "ROLLCALL_VERSION=v7", "-e", "SERVICE_TAGS=a,b", "--label", "rollcall.check=http:///healthz", "--label", "rollcall.service.host=x")
+	out := mustRun(t, testbed.announce, "explain", web, "--address", testbed.address, "--weight", "7", "--endpoints", "http://"+local(freePort(t)))
 	for _, words := range [][]string{
 		{"CONTAINER", "ID", "IMAGE", "STATE", "NETWORK"},
 		{web, testbed.image, "running", "default"},
@@ -226,7 +252,10 @@ func TestExplainTable(t *testing.T) {
 		{"service", "website", "label rollcall.service"},
 		{"version", "v7", "variable ROLLCALL_VERSION"},
 		{"weight", "7", "flag --weight"},
-		{"/services/website/", `"meta":{"tags":"a,b"}`},
+		{"service.host", "no setting is called so", "label"},
+		{"/services/website/", web},
+		{`"weight":7`, `"meta":{"tags":"a,b"}`},
+		{"etcd was not asked: no answer from"},
 	} {
 		if !slices.ContainsFunc(strings.Split(out, "\n"), func(line string) bool {
 			return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })

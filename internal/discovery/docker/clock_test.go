@@ -23,6 +23,14 @@ func TestTheClockIsSetBack(t *testing.T) {
 				s.send("container", "die", "a", "web", back)
 			},
 		},
+		"before the death of somebody paused": {
+			do: func(e *fakeEngine, r *running, s *fakeStream) {
+				s.send("container", "pause", "a", "web", noon)
+				r.until(t, "the pause", func(v *view) bool { return v.containers["a"].State == "paused" })
+				e.set("a", "web", "exited", noon)
+				s.send("container", "die", "a", "web", back)
+			},
+		},
 		"before a removal": {
 			do: func(e *fakeEngine, _ *running, s *fakeStream) {
 				e.remove("a")
@@ -91,7 +99,7 @@ func TestTheClockIsSetBack(t *testing.T) {
 		for _, only := range []string{"", "web"} {
 			t.Run(name+"/"+only, func(t *testing.T) {
 				t.Parallel()
-				e, r, s := begin(t, Config{Name: only})
+				e, r, s := begin(t, Config{Name: only}, oneAtATime)
 				tc.do(e, r, s)
 				followed(t, e, r, s)
 				got := map[string]time.Time{}

@@ -37,7 +37,11 @@ func convert(in container.InspectResponse) (Container, error) {
 	var exposed nat.PortSet
 	if cfg := in.Config; cfg != nil {
 		c.Image, c.Labels, c.Env, exposed = cfg.Image, cfg.Labels, environment(cfg.Env), cfg.ExposedPorts
-		c.HealthInterval = healthInterval(cfg.Healthcheck)
+		// An image that was asked for by the beginning of its id has no name, as one by all of it.
+		if strings.HasPrefix(in.Image, "sha256:"+c.Image) && len(c.Image) >= 12 {
+			c.Image = "sha256:" + c.Image
+		}
+		c.HealthPeriod = healthPeriod(cfg.Healthcheck)
 	}
 	var published nat.PortMap
 	// Podman shows the ports and addresses of the other at a container that uses its network;
@@ -50,16 +54,20 @@ func convert(in container.InspectResponse) (Container, error) {
 	return c, nil
 }
 
-// healthInterval reads a HEALTHCHECK, which "NONE" disables and an empty test leaves to the image.
-func healthInterval(h *container.HealthConfig) time.Duration {
-	switch {
-	case h == nil || len(h.Test) == 0 || h.Test[0] == "NONE":
+// healthPeriod reads a HEALTHCHECK, which "NONE" disables and an empty test leaves to the image.
+func healthPeriod(h *container.HealthConfig) time.Duration {
+	if h == nil || len(h.Test) == 0 || h.Test[0] == "NONE" {
 		return 0
-	case h.Interval <= 0:
-		return 30 * time.Second // https://docs.docker.com/reference/dockerfile/#healthcheck
-	default:
-		return h.Interval
 	}
+	const usual = 30 * time.Second // https://docs.docker.com/reference/dockerfile/#healthcheck
+	period := time.Duration(0)
+	for _, d := range []time.Duration{h.Interval, h.Timeout} {
+		if d <= 0 {
+			d = usual
+		}
+		period += d
+	}
+	return period
 }
 
 // environment splits "NAME=value". A name without a value is one that is to be unset.

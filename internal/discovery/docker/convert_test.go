@@ -34,7 +34,7 @@ func TestConvert(t *testing.T) {
 		want Container
 	}{
 		"everything": {string(full), Container{
-			ID: "4f0c", Name: "web.1", Image: "repo/hello:1.2@sha256:0123", State: "running", Health: "unhealthy", HealthInterval: 5 * time.Second,
+			ID: "4f0c", Name: "web.1", Image: "repo/hello:1.2@sha256:0123", State: "running", Health: "unhealthy", HealthPeriod: 35 * time.Second,
 			Started: time.Date(2026, 5, 4, 12, 0, 0, 123456789, time.UTC), NetworkMode: "back",
 			Labels: map[string]string{"rollcall.service": "hello", "": "odd"},
 			Env:    map[string]string{"A": "1=2", "EMPTY": ""},
@@ -53,7 +53,7 @@ func TestConvert(t *testing.T) {
 		"nothing but nulls": {`{"Id":"a","State":null,"Config":null,"HostConfig":null,"NetworkSettings":null}`, Container{ID: "a"}},
 		"more nulls":        {`{"Id":"a","State":{"Health":null},"NetworkSettings":{"Networks":{"n":null},"Ports":{"1/tcp":null}}}`, Container{ID: "a", Networks: []Network{{Name: "n"}}, Ports: []Port{{Number: 1, Proto: "tcp"}}}},
 		"no health check":   {`{"Id":"a","State":{"Status":"created","StartedAt":"0001-01-01T00:00:00Z","Health":{"Status":"none"}}}`, Container{ID: "a", State: "created"}},
-		"health by default": {`{"Id":"a","Config":{"Healthcheck":{"Test":["CMD","/ok"]}}}`, Container{ID: "a", HealthInterval: 30 * time.Second}},
+		"health by default": {`{"Id":"a","Config":{"Healthcheck":{"Test":["CMD","/ok"]}}}`, Container{ID: "a", HealthPeriod: time.Minute}},
 		"health disabled":   {`{"Id":"a","Config":{"Healthcheck":{"Test":["NONE"],"Interval":1000000000}}}`, Container{ID: "a"}},
 		"health of nothing": {`{"Id":"a","Config":{"Healthcheck":{"Interval":1000000000}}}`, Container{ID: "a"}},
 		"IPv6 alone": {`{"Id":"a","NetworkSettings":{"Networks":{"n":{"IPAddress":"","IPv6Gateway":"fd00::1","GlobalIPv6Address":"fd00::2"}},"Ports":{"80/tcp":[{"HostIp":"::","HostPort":"9"}]}}}`, Container{

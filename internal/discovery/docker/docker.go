@@ -36,10 +36,10 @@ type Container struct {
 	Labels map[string]string // the image's and the container's own
 	Env    map[string]string
 
-	State          string        // running, paused, restarting, created, exited, dead
-	Health         string        // starting, healthy, unhealthy; "" without a HEALTHCHECK
-	HealthInterval time.Duration // of its HEALTHCHECK; Docker's default 30s when it has one that does not say; 0 without
-	Started        time.Time     // by the engine's clock; zero if it never ran
+	State        string        // running, paused, restarting, created, exited, dead
+	Health       string        // starting, healthy, unhealthy; "" without a HEALTHCHECK
+	HealthPeriod time.Duration // the longest time from one result of its HEALTHCHECK to the next: interval and timeout; 0 without
+	Started      time.Time     // by the engine's clock; zero if it never ran
 
 	NetworkMode string     // default or bridge, host, none, container:<id>, or a network's name
 	Shares      *Container // the container whose network this one uses (docker run --network container:X); nil if none, or if it is not there any more
@@ -81,7 +81,7 @@ type Change struct {
 	// Containers are those that appeared or changed, or whose Shares did; when Listed, all.
 	Containers []Container
 	// Unknown holds, when Listed, the ids of containers that are alive but could not be
-	// inspected and never were before. What is kept of them stays as it is; they are
+	// inspected, or not in time, and never were before. What is kept of them stays as it is; they are
 	// asked about again soon.
 	Unknown []string
 	// Gone holds the ids of containers that died, or no longer have the name that is watched.
@@ -107,9 +107,9 @@ type Watcher struct {
 	metrics *metrics
 	health  health
 	dial    func() (*client.Client, error)
+	atOnce  int // inspections at a time
 
-	// What Run has handed over, by id; nil for a container that was listed but never inspected.
-	known map[string]*Container
+	known *memory
 	// Containers whose last inspection failed, by id.
 	doubtful map[string]bool
 	listed   bool // a complete list has been handed over
@@ -128,7 +128,8 @@ func open(cfg Config, where client.Opt) (*Watcher, error) {
 		timeout:  requestTimeout,
 		log:      cfg.Logger,
 		health:   health{err: errors.New("docker has not been asked yet"), log: cfg.Logger},
-		known:    map[string]*Container{},
+		atOnce:   atOnce,
+		known:    newMemory(),
 		doubtful: map[string]bool{},
 	}
 	if w.resync == 0 {

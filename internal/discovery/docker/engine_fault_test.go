@@ -3,12 +3,14 @@ package docker
 import (
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 	"github.com/docker/go-connections/nat"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 func TestEngineRestartsWithANewPort(t *testing.T) {
@@ -127,5 +129,37 @@ func TestEngineOutOfMemory(t *testing.T) {
 	e.must(err)
 	if in, err := e.cli.ContainerInspect(ctx, id); err != nil || !in.State.OOMKilled || c.State != "exited" {
 		t.Errorf("state %s, %+v, %v; want it killed for its memory", c.State, in.State, err)
+	}
+}
+
+// While Docker starts a command in a container, as its HEALTHCHECK is, pausing it makes
+// every inspection hang, and unpausing wait for them. So this test is alone with its
+// container: others list, and inspect, everything.
+func TestEnginePausesInTheMiddleOfHealthChecks(t *testing.T) {
+	e := realEngine(t)
+	ctx := t.Context()
+	name := run + "-pauses"
+	dir := t.TempDir()
+	id := e.create(name, container.Config{Healthcheck: &container.HealthConfig{
+		Test: []string{"CMD", "/sleeper", "healthy"}, Interval: 10 * time.Millisecond, Timeout: 5 * time.Second, Retries: 1000,
+	}}, container.HostConfig{Binds: []string{dir + ":/state"}})
+	e.start(id)
+	r := watch(t, Config{Name: name}, client.FromEnv)
+	state := func(want string) func(*view) bool {
+		return func(v *view) bool { c := only(v); return c != nil && c.State == want && c.Health == "healthy" }
+	}
+	r.until(t, "healthy", state("running"))
+	for range 10 {
+		before := testutil.ToFloat64(r.metrics.inspects)
+		e.must(e.cli.ContainerPause(ctx, id))
+		r.until(t, "paused", state("paused"))
+		if n := testutil.ToFloat64(r.metrics.inspects) - before; n != 0 {
+			t.Errorf("%v inspections for a pause, want none", n)
+		}
+		e.must(e.cli.ContainerUnpause(ctx, id))
+		r.until(t, "unpaused", state("running"))
+	}
+	if r.view.lists != 1 || strings.Contains(r.log.String(), "cannot be inspected") {
+		t.Errorf("%d lists, want 1; the watcher logged:\n%s", r.view.lists, r.log)
 	}
 }

@@ -56,7 +56,7 @@ func testSharedNetwork(t *testing.T, filtered bool) {
 	running := func(x *Container) bool { return x.State == "running" }
 	shares("the owner", running)
 	x := *side.Shares
-	if side.NetworkMode != "container:"+owner || x.ID != owner || x.HealthInterval != 500*time.Millisecond || x.Started.After(side.Started) {
+	if side.NetworkMode != "container:"+owner || x.ID != owner || x.HealthPeriod != patience+500*time.Millisecond || x.Started.After(side.Started) {
 		t.Errorf("listed: %+v, sharing %+v", side, x)
 	}
 	if len(x.Ports) != 2 || len(x.Ports[1].Bindings) != 1 || len(x.Networks) != 1 || !x.Networks[0].IPv4.IsValid() {

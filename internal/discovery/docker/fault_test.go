@@ -209,8 +209,7 @@ func TestSubscriptionBeginsBeforeItIsMade(t *testing.T) {
 
 func TestFallingBehindIsADoubt(t *testing.T) {
 	t.Parallel()
-	e := newFakeEngine()
-	e.set("a", "web", "running", noon)
+	e, r, s := begin(t, Config{})
 	release := make(chan struct{})
 	asked := make(chan struct{}, 200*maxBehind)
 	e.fail(nil, func(http.ResponseWriter, *http.Request, string) bool {
@@ -218,9 +217,7 @@ func TestFallingBehindIsADoubt(t *testing.T) {
 		<-release
 		return false
 	})
-	r := watch(t, Config{}, e.serve(t))
-	s := e.stream(t)
-	<-asked // the first list hangs, and events pile up
+	// No inspection is answered, and events pile up.
 	for i := 0; s.send("container", "start", fmt.Sprint(i), "x", noon); i++ {
 		if i > 100*maxBehind {
 			t.Fatal("the watcher piles up events without end")

@@ -151,6 +151,7 @@ func TestTheDeathOfSomebodyUnknownIsHandedOver(t *testing.T) {
 	if diff := cmp.Diff(Change{Listed: true, Unknown: []string{"a"}}, r.next(t)); diff != "" {
 		t.Fatalf("first list (-want +got):\n%s", diff)
 	}
+	s.send("container", "exec_died", "a", "web", noon) // which is no news of somebody unknown
 	s.send("container", "die", "a", "web", noon)
 	for c := r.next(t); !cmp.Equal(c, Change{Gone: []string{"a"}}); c = r.next(t) {
 		if !c.Listed {

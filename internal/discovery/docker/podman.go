@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"context"
 	"time"
 
 	"github.com/docker/docker/api/types/events"
@@ -46,11 +45,11 @@ func (s *session) lookLater(id string) {
 }
 
 // lookNow inspects the containers whose turn has come.
-func (s *session) lookNow(ctx context.Context) {
+func (s *session) lookNow() {
 	s.look = nil
 	for id := range s.checked {
-		if s.w.known[id] != nil {
-			s.refresh(ctx, id)
+		if c, _ := s.w.known.get(id); c != nil {
+			s.refresh(id)
 		}
 	}
 	clear(s.checked)

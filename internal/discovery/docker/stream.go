@@ -10,9 +10,9 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// maxBehind is how many events may wait while a container is inspected or a change is
-// being dealt with. The engine itself silently drops events for a reader that does not
-// keep up, so they are read at once, and more than this is a reason to list again.
+// maxBehind is how many events may wait while a change is being dealt with, and how
+// many containers may wait to be inspected. The engine itself silently drops events for a
+// reader that does not keep up, so they are read at once, and more is a reason to list again.
 const maxBehind = 1024
 
 // heard are the events that matter. The engine selects them, because a HEALTHCHECK

@@ -67,9 +67,7 @@ func (w *Watcher) connect(ctx context.Context, handle func(Change)) error {
 		return err
 	}
 	defer stream.close()
-	s := &session{w: w, cli: cli, stream: stream, handle: handle, pause: newBackoff(), due: time.NewTimer(0)}
-	defer s.due.Stop()
-	return s.run(ctx)
+	return w.session(ctx, cli, stream, handle)
 }
 
 // ping settles on an API version. The client would do that by itself, but ask for

@@ -12,6 +12,7 @@ import (
 
 	"github.com/docker/docker/client"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // patience is how long a test waits for what must come.
@@ -103,6 +104,12 @@ func (r *running) until(t *testing.T, what string, wanted func(*view) bool) {
 		}
 		r.next(t)
 	}
+}
+
+// read waits until so many events have been read.
+func (r *running) read(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, "events are read", func() bool { return testutil.ToFloat64(r.metrics.events) >= float64(n) })
 }
 
 // eventually polls for a condition that no change announces.

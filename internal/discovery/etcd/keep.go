@@ -111,11 +111,13 @@ func (r *Registry) publish(s *session, err error) {
 	r.records.Set(float64(len(s.held)))
 	r.conflicting.Set(float64(len(s.conflicts)))
 	// A token means that more has been told since: what was written is not what is wanted.
-	if err == nil && len(s.conflicts) == 0 && len(r.changed) == 0 {
-		select {
-		case <-r.settled:
-		default:
-			close(r.settled)
-		}
+	if err != nil || len(s.conflicts) > 0 || len(r.changed) > 0 {
+		r.unsettle()
+		return
+	}
+	select {
+	case <-r.settled:
+	default:
+		close(r.settled)
 	}
 }

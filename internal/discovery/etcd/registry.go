@@ -49,6 +49,7 @@ type Registry struct {
 	wanted    wanted
 	changed   chan struct{}     // holds one token when wanted changed
 	lease     clientv3.LeaseID  // the one held, or remembered from an earlier run; 0 for none
+	granted   bool              // a lease has been held in this run
 	held      int               // records known to be in etcd
 	conflicts map[string]string // id → who owns it
 	settled   chan struct{}     // closed when etcd equals wanted; remade when it may not
@@ -114,8 +115,12 @@ func (r *Registry) Held() int {
 func (r *Registry) Withdraw(ctx context.Context) (map[string]int64, error) {
 	r.mu.Lock()
 	r.deleted = map[string]int64{}
+	never := r.lease == 0 && !r.granted
 	r.mu.Unlock()
 	r.Set(nil, nil)
+	if never {
+		return nil, nil // etcd has not been reached, and so holds nothing
+	}
 	if err := r.Settled(ctx); err != nil {
 		return nil, fmt.Errorf("withdraw records: %w", errors.Join(err, r.Healthy()))
 	}
@@ -183,4 +188,5 @@ func (r *Registry) setLease(id clientv3.LeaseID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lease = id
+	r.granted = r.granted || id != 0
 }

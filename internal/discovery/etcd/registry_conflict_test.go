@@ -148,6 +148,9 @@ func TestRegistryEndsAConflictOverWhatIsNotWantedAnyMore(t *testing.T) {
 	k.settle(t, a)
 	put(t, c, prefix+"/web/a/version", "9")
 	eventually(t, "conflict", func() bool { return len(k.Conflicts()) == 1 })
+	if err := k.Current(); err == nil || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("Current() = %v while a key is somebody else's", err)
+	}
 	k.settle(t, record(t, prefix, discovery.LayoutDirectory, "a", 80, ""))
 	if got := k.Conflicts(); len(got) != 0 {
 		t.Errorf("Conflicts() = %v, want none", got)

@@ -112,6 +112,21 @@ func TestWithdrawWhileEtcdIsAwayEndsWithItsContext(t *testing.T) {
 	k.holds(t, open(t, n.Server))
 }
 
+// Nothing was ever written to an etcd that was never reached, and a stop need not wait for it.
+func TestWithdrawWhereEtcdWasNeverReached(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.stop()
+	k := keep(t, openURL(t, n.url), RegistryConfig{Prefix: "/services"})
+	k.Set(records(record(t, "/services", discovery.LayoutJSON, "a", 80, "1")), nil)
+	if got, err := k.Withdraw(t.Context()); len(got) > 0 || err != nil {
+		t.Errorf("Withdraw() = %v, %v; want nothing", got, err)
+	}
+	n.start()
+	k.settle(t)
+	k.holds(t, open(t, n.Server))
+}
+
 // Records that went with their lease are gone just as well, and balancers may not
 // have noticed either.
 func TestWithdrawKnowsOfRecordsThatWentWithTheLease(t *testing.T) {

@@ -336,6 +336,27 @@ func TestReasonsAreSaidOncePerChange(t *testing.T) {
 	said("nothing that anybody asked for")
 }
 
+// Whoever reads the log learns why a record went.
+func TestTheEndIsExplained(t *testing.T) {
+	for want, end := range map[string]docker.Change{
+		"container is gone":   gone("4f0c"),
+		"health is unhealthy": changed(container(func(c *docker.Container) { c.Health = "unhealthy" })),
+		"container is paused": changed(container(func(c *docker.Container) { c.State = "paused" })),
+	} {
+		f := newFixture(t, rules())
+		f.know(nil)
+		f.observe(listed(container()))
+		f.observe(changed(container()))
+		if f.log.Len() > 0 {
+			t.Errorf("while nothing ends: %s", f.log)
+		}
+		f.observe(end)
+		if got := f.log.String(); got != `level=INFO msg="no longer announced" container=web1 port=80/tcp reason="`+want+"\"\n" {
+			t.Errorf("%s: %s", want, got)
+		}
+	}
+}
+
 func TestDecisionsAreSorted(t *testing.T) {
 	f := newFixture(t, rules())
 	two := web("b", "b", "2", 0)

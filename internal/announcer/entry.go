@@ -115,6 +115,7 @@ func (a *Announcer) replace(before, after *entry, touched map[string]bool) {
 			if d.Err == nil {
 				a.withdraw(before, n, old)
 				touched[d.Record.ID()] = true
+				a.takeLeave(before, n, after)
 			}
 		}
 	}
@@ -126,10 +127,9 @@ func (a *Announcer) replace(before, after *entry, touched map[string]bool) {
 				touched[d.Record.ID()] = true
 				continue
 			}
-			why := reason{text: d.Err.Error()}
-			// Who announces one container wants to know whatever keeps it from that.
-			if errors.Is(d.Err, errSilent) && !a.cfg.Rules.Single {
-				why = reason{}
+			why := reason{}
+			if a.isSaid(d.Err) {
+				why.text = d.Err.Error()
 			}
 			a.say(after.about(n), why)
 		}
@@ -139,6 +139,27 @@ func (a *Announcer) replace(before, after *entry, touched map[string]bool) {
 	}
 	a.check(old, fresh)
 }
+
+// takeLeave tells why a port is announced no longer, unless that is said as a reason that lasts.
+func (a *Announcer) takeLeave(before *entry, n int, after *entry) {
+	why := "container is gone"
+	if after != nil {
+		for _, d := range after.decisions {
+			switch {
+			case d.Port != "" && d.Port != before.decisions[n].Port:
+			case d.Err == nil, a.isSaid(d.Err):
+				return
+			default:
+				why = Why(d.Err)
+			}
+		}
+	}
+	a.cfg.Logger.Info("no longer announced", "container", before.container.Name, "port", before.decisions[n].Port, "reason", why)
+}
+
+// isSaid says whether a reason is said for as long as it lasts. Who announces one container
+// wants to know whatever keeps it from that.
+func (a *Announcer) isSaid(err error) bool { return a.cfg.Rules.Single || !errors.Is(err, errSilent) }
 
 // claim notes that a decision wants to be a record.
 func (a *Announcer) claim(e *entry, n int, targets map[string]check.Target) {

@@ -51,6 +51,7 @@ func (s *server) Running(ctx context.Context) (string, error) { return s.control
 func (s *server) Reload(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.grown(ctx)
 	s.remember(func(Process) bool { return true })
 	now := bootTicks()
 	if err := s.master.Reload(ctx); err != nil {
@@ -62,6 +63,34 @@ func (s *server) Reload(ctx context.Context) error {
 	s.told, _ = s.master.Process()
 	s.sure = false
 	return nil
+}
+
+// grown waits until a master that we have not told anything yet has started its workers.
+// One that is told to reload before that starts those of the configuration it has read
+// and right after them those of the next: nobody could tell them apart, and the former
+// accept connections for a while. It gives up on a master that starts none.
+func (s *server) grown(ctx context.Context) {
+	const long, ticks = 3 * time.Second, 10 // workers are started within less than that, 100 ms
+	ctx, cancel := context.WithTimeout(ctx, long)
+	defer cancel()
+	for {
+		m, ok := s.master.Process()
+		if !ok || m == s.told {
+			return
+		}
+		newest := uint64(0)
+		for _, p := range s.workersOf(m) {
+			newest = max(newest, p.Start)
+		}
+		if newest > 0 && newest+ticks < bootTicks() {
+			return
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // remember adds the workers that match to those that are older than the next generation.
@@ -84,10 +113,15 @@ func (s *server) remember(match func(Process) bool) {
 
 // children lists the workers of the master and those that outlived one.
 func (s *server) children() []Process {
-	found := s.master.Orphans()
+	found := slices.DeleteFunc(s.master.Orphans(), func(p Process) bool { return !s.isWorker(p) })
 	if m, ok := s.master.Process(); ok {
-		found = append(found, processes(func(c stat) bool { return c.ppid == m.Pid })...)
+		found = append(found, s.workersOf(m)...)
 	}
+	return found
+}
+
+func (s *server) workersOf(m Process) []Process {
+	found := processes(func(c stat) bool { return c.ppid == m.Pid })
 	return slices.DeleteFunc(found, func(p Process) bool { return !s.isWorker(p) })
 }
 

@@ -27,11 +27,11 @@ func TestAdoption(t *testing.T) {
 			shop(moves)
 			state := t.TempDir()
 			announce := func() *process {
-				return startAnnounce(t, endpoint, "--explicit", "--ttl", "60s", "--state-dir", state, "--service", service)
+				return startAnnounce(t, endpoint, "--explicit", "--ttl", "60s", "--state-dir", state)
 			}
 			id := func(name string) string { return service + "/" + name }
 			a := announce()
-			r := record(t, endpoint)
+			r := record(t, endpoint, service)
 			r.holds(t, "all are announced", id(stays), id(dies), id(moves))
 			before := len(r.caughtUp(t))
 			a.signal(sig)
@@ -88,7 +88,7 @@ func TestLeaseRevokedByHand(t *testing.T) {
 	name := unique("web")
 	runContainer(t, name, "v1", "-P")
 	startAnnounce(t, endpoint, "--container", name, "--service", "website")
-	r := record(t, endpoint)
+	r := record(t, endpoint, "website")
 	r.holds(t, "it is announced", "website/"+name)
 	for range 3 {
 		before := len(r.caughtUp(t))
@@ -110,7 +110,7 @@ func TestTwoAnnouncers(t *testing.T) {
 	one, two := unique("one"), unique("two")
 	runContainer(t, one, "v1", "-P")
 	runContainer(t, two, "v2", "-P")
-	r := record(t, endpoint)
+	r := record(t, endpoint, "website")
 	sidekick := func(name string, args ...string) *process {
 		return startAnnounce(t, endpoint, append([]string{"--container", name, "--service", "website", "--instance", "the-one", "--service-version", name}, args...)...)
 	}

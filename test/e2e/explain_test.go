@@ -150,7 +150,7 @@ func TestSharedNetworkDies(t *testing.T) {
 	owner, app := unique("owner"), unique("app")
 	runContainer(t, owner, "v1", "-e", "LISTEN=:9000", "-p", "8080")
 	startAnnounce(t, endpoint, "--container", app, "--service", "website")
-	r := record(t, endpoint)
+	r := record(t, endpoint, "website")
 	docker(t, "run", "-d", "--name", app, "--network", "container:"+owner, testbed.image)
 	t.Cleanup(func() { _, _ = command("docker", "rm", "-f", app) })
 	r.holds(t, "it is announced", "website/"+app)
@@ -213,7 +213,7 @@ func TestExplainAsksEtcd(t *testing.T) {
 	for _, name := range []string{web, other} {
 		runContainer(t, name, "v1", "-P", "--label", "rollcall.service=website", "--label", "rollcall.instance=the-one")
 	}
-	r := record(t, endpoint)
+	r := record(t, endpoint, "website")
 	says := func(name, want string, announced int) {
 		t.Helper()
 		e := explain(t, "--endpoints", endpoint, name)

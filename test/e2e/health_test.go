@@ -57,7 +57,7 @@ func TestHealthDecides(t *testing.T) {
 				image = withHealthcheck(t)
 			}
 			startAnnounce(t, endpoint, "--container", web, "--service", "website")
-			r := record(t, endpoint)
+			r := record(t, endpoint, "website")
 			// The sidekick is there before its container is.
 			runImage(t, image, web, "v1", append([]string{"-P"}, args...)...)
 			r.holds(t, "it is well", "website/"+web)
@@ -80,24 +80,24 @@ func TestHealthDecides(t *testing.T) {
 func TestTCPCheck(t *testing.T) {
 	t.Parallel()
 	endpoint := newEtcd(t)
-	web, late := unique("web"), unique("late")
+	service, web, late := unique("db"), unique("web"), unique("late")
 	a := startAnnounce(t, endpoint, "--explicit", "--check", "tcp://", "--check-interval", "200ms", "--check-timeout", "200ms")
-	r := record(t, endpoint)
+	r := record(t, endpoint, service)
 	of := func(name string) []string {
-		return []string{"--label", "rollcall.service=website", "--label", "rollcall.instance=" + name}
+		return []string{"--label", "rollcall.service=" + service, "--label", "rollcall.instance=" + name}
 	}
 	runContainer(t, web, "v1", append(of(web), "-P")...)
 	// It listens on another port than the one that is published; inside, so that Docker's
 	// proxy, which accepts before it knows, does not answer in its place.
 	runContainer(t, late, "v1", append(of(late), "-P", "-e", "LISTEN=:9999", "--label", "rollcall.internal=true")...)
-	r.holds(t, "one is announced", "website/"+web)
+	r.holds(t, "one is announced", service+"/"+web)
 	eventually(t, "the other fails its check", func() error {
 		if !strings.Contains(a.output(), "check tcp:// at") {
 			return fmt.Errorf("announce says %s", a.output())
 		}
 		return nil
 	})
-	r.holds(t, "one is announced still", "website/"+web)
+	r.holds(t, "one is announced still", service+"/"+web)
 }
 
 // Replaced under one name: the record is that of the successor, and what Docker tells of
@@ -107,7 +107,7 @@ func TestReplacedUnderOneName(t *testing.T) {
 	endpoint := newEtcd(t)
 	web := unique("web")
 	startAnnounce(t, endpoint, "--container", web, "--service", "website")
-	r := record(t, endpoint)
+	r := record(t, endpoint, "website")
 	const rounds = 5
 	for n := range rounds {
 		if n > 0 {

@@ -18,20 +18,23 @@ type recorder struct {
 	events []string // "put /services/website/web1 v1@10.0.0.5:32768", "delete /services/website/web1"
 	seen   int64
 	client *clientv3.Client
+	prefix string
 }
 
-// record follows everything under /services from now on.
-func record(t *testing.T, endpoints ...string) *recorder {
+// record follows one service from now on. A machine's announcer tells etcd of the containers
+// of other tests, too, which run at the same time: it has to be a service of the test's own.
+func record(t *testing.T, endpoint, service string) *recorder {
 	t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: patience})
+	prefix := "/services/" + service + "/"
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
-	now, err := client.Get(t.Context(), "/services/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	now, err := client.Get(t.Context(), prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &recorder{seen: now.Header.Revision, client: client}
+	r := &recorder{seen: now.Header.Revision, client: client, prefix: prefix}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	t.Cleanup(func() {
@@ -39,7 +42,7 @@ func record(t *testing.T, endpoints ...string) *recorder {
 		<-done
 		_ = client.Close()
 	})
-	watch := client.Watch(ctx, "/services/", clientv3.WithPrefix(), clientv3.WithRev(now.Header.Revision+1), clientv3.WithProgressNotify())
+	watch := client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(now.Header.Revision+1), clientv3.WithProgressNotify())
 	go func() {
 		defer close(done)
 		for response := range watch {
@@ -66,7 +69,7 @@ func (r *recorder) note(response clientv3.WatchResponse) {
 // waits until it sees that.
 func (r *recorder) caughtUp(t *testing.T) []string {
 	t.Helper()
-	mark := fmt.Sprintf("/services/mark-%d", time.Now().UnixNano())
+	mark := fmt.Sprintf("%smark-%d", r.prefix, time.Now().UnixNano())
 	put, err := r.client.Put(t.Context(), mark, "")
 	if err != nil {
 		t.Fatal(err)
@@ -87,13 +90,13 @@ func (r *recorder) caughtUp(t *testing.T) []string {
 // keys gives the records that are there, as "service/instance" → value.
 func (r *recorder) keys(t *testing.T) map[string]string {
 	t.Helper()
-	res, err := r.client.Get(t.Context(), "/services/", clientv3.WithPrefix())
+	res, err := r.client.Get(t.Context(), r.prefix, clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := map[string]string{}
 	for _, kv := range res.Kvs {
-		if id := strings.TrimPrefix(string(kv.Key), "/services/"); !strings.HasPrefix(id, "mark-") {
+		if id := strings.TrimPrefix(string(kv.Key), "/services/"); !strings.Contains(id, "/mark-") {
 			keys[id] = string(kv.Value)
 		}
 	}

@@ -37,7 +37,7 @@ func TestStopWithoutRenderers(t *testing.T) {
 	endpoint := newEtcd(t)
 	web := unique("web")
 	runContainer(t, web, "v1", "-P")
-	r := record(t, endpoint)
+	r := record(t, endpoint, "website")
 	a := startAnnounce(t, endpoint, "--container", web, "--service", "website", "--drain-timeout", "1h")
 	r.holds(t, "it is announced", "website/"+web)
 	a.signal(syscall.SIGTERM)
@@ -57,7 +57,7 @@ func TestStopAtItsDeadline(t *testing.T) {
 	endpoint := newEtcd(t)
 	web := unique("web")
 	runContainer(t, web, "v1", "-P")
-	r := record(t, endpoint)
+	r := record(t, endpoint, "website")
 	r.stuck(t, "lb-1-nginx-1234")
 	a := startAnnounce(t, endpoint, "--container", web, "--service", "website", "--drain-timeout", "1s")
 	r.holds(t, "it is announced", "website/"+web)
@@ -76,7 +76,7 @@ func TestSecondTermLeavesAtOnce(t *testing.T) {
 	endpoint := newEtcd(t)
 	web := unique("web")
 	runContainer(t, web, "v1", "-P")
-	r := record(t, endpoint)
+	r := record(t, endpoint, "website")
 	r.stuck(t, "lb-1-nginx-1234")
 	a := startAnnounce(t, endpoint, "--container", web, "--service", "website", "--drain-timeout", "1h")
 	r.holds(t, "it is announced", "website/"+web)
@@ -134,9 +134,9 @@ func (e *etcdProcess) crash() {
 func TestDrainOutlivesEverything(t *testing.T) {
 	t.Parallel()
 	e := startEtcd(t)
-	out, in := unique("out"), unique("in")
+	service, out, in := unique("shop"), unique("out"), unique("in")
 	shop := func(name string) []string {
-		return []string{"-P", "--label", "rollcall.service=shop", "--label", "rollcall.instance=" + name}
+		return []string{"-P", "--label", "rollcall.service=" + service, "--label", "rollcall.instance=" + name}
 	}
 	runContainer(t, out, "v1", shop(out)...)
 	runContainer(t, in, "v1", shop(in)...)
@@ -145,12 +145,12 @@ func TestDrainOutlivesEverything(t *testing.T) {
 		return startAnnounce(t, e.endpoint, "--explicit", "--state-dir", state, "--ttl", "60s")
 	}
 	a := announce()
-	r := record(t, e.endpoint)
-	r.holds(t, "both are announced", "shop/"+out, "shop/"+in)
-	if _, err := command(testbed.announce, "drain", "shop/"+out, "--endpoints", e.endpoint); err != nil {
+	r := record(t, e.endpoint, service)
+	r.holds(t, "both are announced", service+"/"+out, service+"/"+in)
+	if _, err := command(testbed.announce, "drain", service+"/"+out, "--endpoints", e.endpoint); err != nil {
 		t.Fatal(err)
 	}
-	r.holds(t, "one is drained", "shop/"+in)
+	r.holds(t, "one is drained", service+"/"+in)
 	before := len(r.caughtUp(t))
 
 	e.crash()
@@ -161,14 +161,14 @@ func TestDrainOutlivesEverything(t *testing.T) {
 	docker(t, "restart", "-t", "0", out)
 	next := unique("next")
 	runContainer(t, next, "v1", shop(next)...)
-	r.holds(t, "all else goes on", "shop/"+in, "shop/"+next)
-	if got := r.caughtUp(t)[before:]; len(got) != 1 || got[0] != "put /services/shop/"+next {
+	r.holds(t, "all else goes on", service+"/"+in, service+"/"+next)
+	if got := r.caughtUp(t)[before:]; len(got) != 1 || got[0] != "put /services/"+service+"/"+next {
 		t.Errorf("a watcher sees %q", got)
 	}
-	if _, err := command(testbed.announce, "resume", "shop/"+out, "--endpoints", e.endpoint); err != nil {
+	if _, err := command(testbed.announce, "resume", service+"/"+out, "--endpoints", e.endpoint); err != nil {
 		t.Fatal(err)
 	}
-	r.holds(t, "it is back", "shop/"+in, "shop/"+out, "shop/"+next)
+	r.holds(t, "it is back", service+"/"+in, service+"/"+out, service+"/"+next)
 	a.signal(syscall.SIGTERM)
 	if code := a.wait(); code != 0 {
 		t.Errorf("announce exits with %d after TERM", code)

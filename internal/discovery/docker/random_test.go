@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -32,22 +33,41 @@ func (e *fakeEngine) truth() map[string]string {
 	return all
 }
 
-// apply takes in a change, as whoever handles it does.
-func apply(seen map[string]string, c Change) {
-	if c.Listed {
-		maps.DeleteFunc(seen, func(id, _ string) bool { return !slices.Contains(c.Unknown, id) })
+// An onlooker is what somebody knows who handles the changes.
+type onlooker struct {
+	t    *testing.T
+	seen map[string]string    // as truth has it
+	life map[string]time.Time // when each that is seen was started
+	over map[string]time.Time // the last life that was told to be over
+}
+
+// apply takes in a change, as whoever handles it does. A life that was told to be over
+// must not come back.
+func (k *onlooker) apply(c Change) {
+	gone := c.Gone
+	for id := range k.seen {
+		if c.Listed && !slices.Contains(c.Unknown, id) && !slices.ContainsFunc(c.Containers, func(o Container) bool { return o.ID == id }) {
+			gone = append(gone, id)
+		}
 	}
-	for _, id := range c.Gone {
-		delete(seen, id)
+	for _, id := range gone {
+		if _, is := k.seen[id]; is {
+			k.over[id] = k.life[id]
+			delete(k.seen, id)
+		}
 	}
 	for _, o := range c.Containers {
-		seen[o.ID] = fmt.Sprintf("%s %s %s", o.Name, o.State, o.Started.Format(time.TimeOnly))
+		if over, was := k.over[o.ID]; was && !o.Started.After(over) {
+			k.t.Errorf("%s, started at %s, was over and is back", o.ID, o.Started.Format(time.TimeOnly))
+		}
+		k.life[o.ID] = o.Started
+		k.seen[o.ID] = fmt.Sprintf("%s %s %s", o.Name, o.State, o.Started.Format(time.TimeOnly))
 		if strings.HasPrefix(o.NetworkMode, sharing) {
 			state := ""
 			if o.Shares != nil {
 				state = o.Shares.State
 			}
-			seen[o.ID] += " with " + state
+			k.seen[o.ID] += " with " + state
 		}
 	}
 }
@@ -69,35 +89,39 @@ func TestWhateverHappensTheEndIsRight(t *testing.T) {
 				e.join("s", "a")
 				r := watch(t, Config{Resync: resync}, e.serve(t))
 				s := e.stream(t)
-				moody := &moods{random: rand.New(rand.NewPCG(seed, 2))}
+				moody := &moods{e: e, random: rand.New(rand.NewPCG(seed, 2))}
 				e.fail(nil, moody.inspect)
 				for range 400 {
 					if !h.next(s) {
 						s = e.stream(t) // it was in doubt, and connected anew
 					}
 				}
+				// What is asked about now is answered when it is over.
+				for range 20 {
+					h.end(s)
+				}
 				e.fail(nil, nil)
-				seen := map[string]string{}
-				r.agrees(t, e, seen)
+				k := &onlooker{t: t, seen: map[string]string{}, life: map[string]time.Time{}, over: map[string]time.Time{}}
+				r.agrees(e, k)
 				// Nothing that was still under way makes it wrong again.
 				e.set("end", "end", "running", noon)
 				s.send("container", "start", "end", "end", h.now)
-				r.agrees(t, e, seen)
+				r.agrees(e, k)
 			})
 		}
 	}
 }
 
 // agrees takes changes in until what was handed over is what there is.
-func (r *running) agrees(t *testing.T, e *fakeEngine, seen map[string]string) {
-	t.Helper()
+func (r *running) agrees(e *fakeEngine, k *onlooker) {
+	k.t.Helper()
 	deadline := time.After(patience)
-	for want := e.truth(); !maps.Equal(seen, want); {
+	for want := e.truth(); !maps.Equal(k.seen, want); {
 		select {
 		case c := <-r.changes:
-			apply(seen, c)
+			k.apply(c)
 		case <-deadline:
-			t.Fatalf("(-want +got):\n%s\nthe watcher logged:\n%s", cmp.Diff(want, seen), r.log)
+			k.t.Fatalf("(-want +got):\n%s\nthe watcher logged:\n%s", cmp.Diff(want, k.seen), r.log)
 		}
 	}
 }
@@ -107,6 +131,17 @@ type happenings struct {
 	e      *fakeEngine
 	random *rand.Rand
 	now    time.Time
+}
+
+// end lets a container come to life and die at once, so that its inspection is under way.
+func (h *happenings) end(s *fakeStream) {
+	h.now = h.now.Add(time.Second)
+	id := []string{"a", "b", "c", "d"}[h.random.IntN(4)]
+	h.e.set(id, "web-"+id, "running", h.now)
+	s.send("container", "start", id, "web-"+id, h.now)
+	time.Sleep(time.Duration(h.random.IntN(3)) * time.Millisecond)
+	h.e.set(id, "web-"+id, "exited", h.now)
+	s.send("container", "die", id, "web-"+id, h.now.Add(time.Millisecond))
 }
 
 // next lets something happen to one of the containers; false means that nobody was told.
@@ -143,19 +178,25 @@ func (h *happenings) next(s *fakeStream) bool {
 	}
 }
 
-// moods make an engine answer late, or not well.
+// moods make an engine answer late, with what was true when it was asked, or not well.
 type moods struct {
+	e      *fakeEngine
 	mu     sync.Mutex
 	random *rand.Rand
 }
 
-func (m *moods) inspect(w http.ResponseWriter, _ *http.Request, _ string) bool {
+func (m *moods) inspect(w http.ResponseWriter, _ *http.Request, id string) bool {
 	m.mu.Lock()
 	late, bad := time.Duration(m.random.IntN(8))*time.Millisecond, m.random.IntN(10) == 0
 	m.mu.Unlock()
+	then := httptest.NewRecorder()
+	m.e.serveInspect(then, id)
 	time.Sleep(late)
 	if bad {
 		refuse(w, http.StatusInternalServerError, "not now")
+		return true
 	}
-	return bad
+	w.WriteHeader(then.Code)
+	_, _ = then.Body.WriteTo(w)
+	return true
 }

@@ -50,7 +50,7 @@ func (o *ruleOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.check, "check", "", "announce what answers at this `URL`: http://:8080/healthz, https:///up or tcp://:5432, with a container port or none for the announced one (default: the label rollcall.check)")
 	fs.DurationVar(&o.checkInterval, "check-interval", check.DefaultInterval, "`DURATION` between checks")
 	fs.DurationVar(&o.checkTimeout, "check-timeout", check.DefaultTimeout, "`DURATION` in which a check has to be answered")
-	fs.IntVar(&o.checkRise, "check-rise", check.DefaultRise, "`NUMBER` of successes in a row after which a failed container is announced again, by --check or its HEALTHCHECK")
+	fs.IntVar(&o.checkRise, "check-rise", check.DefaultRise, "`NUMBER` of successes in a row after which a container that failed is announced again (of its HEALTHCHECK: only if that goes to and fro)")
 	fs.IntVar(&o.checkFall, "check-fall", check.DefaultFall, "`NUMBER` of failures of --check in a row after which a container is withdrawn")
 }
 

@@ -28,6 +28,9 @@ func MachineAddress(endpoints []string, getenv func(string) string) (netip.Addr,
 			if err := UsableAddress(addr); err != nil {
 				return netip.Addr{}, fmt.Errorf("%s: %s %w", name, addr, err)
 			}
+			if bridgeAddresses()[addr.Unmap()] {
+				return netip.Addr{}, fmt.Errorf("%s: %s is a container bridge's own: no other machine can reach it", name, addr)
+			}
 			return addr.Unmap(), nil
 		}
 	}

@@ -206,6 +206,11 @@ func TestMachineAddressIsThatOfTheRoute(t *testing.T) {
 		if !usable && got == own {
 			t.Errorf("%s was taken", own)
 		}
+		// Nor may the environment say it.
+		_, err = MachineAddress(nil, func(name string) string { return map[string]string{"COREOS_PUBLIC_IPV4": own.String()}[name] })
+		if usable != (err == nil) {
+			t.Errorf("%s from the environment: %v", own, err)
+		}
 	}
 }
 

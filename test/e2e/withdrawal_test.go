@@ -31,16 +31,26 @@ func (r *recorder) stuck(t *testing.T, id string) {
 	}
 }
 
+// stopping gives a sidekick that has been told to stop, while the renderers named are stuck.
+func stopping(t *testing.T, endpoint, drainTimeout string, renderers ...string) (*process, *recorder) {
+	t.Helper()
+	web := unique("web")
+	runContainer(t, web, "v1", "-P")
+	r := record(t, endpoint, "website")
+	for _, id := range renderers {
+		r.stuck(t, id)
+	}
+	a := startAnnounce(t, endpoint, "--container", web, "--service", "website", "--drain-timeout", drainTimeout)
+	r.holds(t, "it is announced", "website/"+web)
+	a.signal(syscall.SIGTERM)
+	return a, r
+}
+
 // With nobody to wait for, or nobody alive, a stop returns at once, and says so.
 func TestStopWithoutRenderers(t *testing.T) {
 	t.Parallel()
 	endpoint := newEtcd(t)
-	web := unique("web")
-	runContainer(t, web, "v1", "-P")
-	r := record(t, endpoint, "website")
-	a := startAnnounce(t, endpoint, "--container", web, "--service", "website", "--drain-timeout", "1h")
-	r.holds(t, "it is announced", "website/"+web)
-	a.signal(syscall.SIGTERM)
+	a, r := stopping(t, endpoint, "1h")
 	if code := a.wait(); code != 0 || !strings.Contains(a.output(), "msg=withdrawn records=1 confirmed_by=0") {
 		t.Errorf("exit code %d, output\n%s", code, a.output())
 	}
@@ -54,14 +64,7 @@ func TestStopWithoutRenderers(t *testing.T) {
 // record is gone at once all the same.
 func TestStopAtItsDeadline(t *testing.T) {
 	t.Parallel()
-	endpoint := newEtcd(t)
-	web := unique("web")
-	runContainer(t, web, "v1", "-P")
-	r := record(t, endpoint, "website")
-	r.stuck(t, "lb-1-nginx-1234")
-	a := startAnnounce(t, endpoint, "--container", web, "--service", "website", "--drain-timeout", "1s")
-	r.holds(t, "it is announced", "website/"+web)
-	a.signal(syscall.SIGTERM)
+	a, r := stopping(t, newEtcd(t), "1s", "lb-1-nginx-1234")
 	code := a.wait()
 	for _, want := range []string{"not confirmed by lb-1-nginx-1234 on lb-1, which has drained revision 1 of", "disk is full"} {
 		if code != 1 || !strings.Contains(a.output(), want) {
@@ -73,14 +76,7 @@ func TestStopAtItsDeadline(t *testing.T) {
 
 func TestSecondTermLeavesAtOnce(t *testing.T) {
 	t.Parallel()
-	endpoint := newEtcd(t)
-	web := unique("web")
-	runContainer(t, web, "v1", "-P")
-	r := record(t, endpoint, "website")
-	r.stuck(t, "lb-1-nginx-1234")
-	a := startAnnounce(t, endpoint, "--container", web, "--service", "website", "--drain-timeout", "1h")
-	r.holds(t, "it is announced", "website/"+web)
-	a.signal(syscall.SIGTERM)
+	a, r := stopping(t, newEtcd(t), "1h", "lb-1-nginx-1234")
 	r.holds(t, "it is withdrawn")
 	select {
 	case <-a.done:

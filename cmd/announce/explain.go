@@ -21,11 +21,12 @@ import (
 
 // An explanation is what `announce explain` has to say of a container; its JSON.
 type explanation struct {
-	Container explainedContainer `json:"container"`
-	Reason    string             `json:"reason,omitempty"` // why nothing of it is announced at all
-	Ports     []explainedPort    `json:"ports"`
-	Announced int                `json:"announced"`
-	Unasked   string             `json:"etcd_not_asked,omitempty"` // why nothing is known of etcd
+	Container explainedContainer  `json:"container"`
+	Reason    string              `json:"reason,omitempty"`  // why nothing of it is announced at all
+	Dropped   []announcer.Setting `json:"dropped,omitempty"` // then: what was said in vain; the value is the reason
+	Ports     []explainedPort     `json:"ports"`
+	Announced int                 `json:"announced"`
+	Unasked   string              `json:"etcd_not_asked,omitempty"` // why nothing is known of etcd
 }
 
 type explainedContainer struct {
@@ -155,7 +156,7 @@ func explain(ctx context.Context, c *connection, rules *announcer.Rules, name st
 	}
 	for _, d := range decisions {
 		if d.Port == "" {
-			e.Reason = announcer.Why(d.Err)
+			e.Reason, e.Dropped = announcer.Why(d.Err), d.Dropped
 			continue
 		}
 		p := explainPort(ctx, d, now)

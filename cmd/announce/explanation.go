@@ -33,7 +33,12 @@ func (e *explanation) print(w io.Writer, output string) error {
 	err := cli.Table(w, []string{"container", "id", "image", "state", "network"}, [][]string{{c.Name, c.ID[:min(12, len(c.ID))], c.Image, state, network}})
 	if e.Reason != "" {
 		_, said := fmt.Fprintf(w, "\nnot announced: %s\n", oneLine(e.Reason))
-		return errors.Join(err, said)
+		err = errors.Join(err, said)
+		for _, s := range e.Dropped {
+			_, said := fmt.Fprintf(w, "left out: %s %s: %s\n", s.From, oneLine(s.Name), s.Value)
+			err = errors.Join(err, said)
+		}
+		return err
 	}
 	var endpoints, settings [][]string
 	for _, p := range e.Ports {

@@ -66,7 +66,10 @@ func Why(err error) string {
 // Decide says what is to be announced of a container, port by port.
 func (r *Rules) Decide(c *docker.Container) []Decision {
 	s := r.settings(c, docker.Port{})
-	whole := func(err error) []Decision { return []Decision{{Container: c.Name, Settings: s.used, Err: err}} }
+	unknown := misspelt(c)
+	whole := func(err error) []Decision {
+		return []Decision{{Container: c.Name, Settings: s.used, Dropped: unknown, Err: err}}
+	}
 	asked := asks(c)
 	named := func(p docker.Port) bool { return asked || r.settings(c, p).named() }
 	heeded := func(p docker.Port) bool { return !r.settings(c, p).ignored() }
@@ -89,7 +92,6 @@ func (r *Rules) Decide(c *docker.Container) []Decision {
 		return whole(err)
 	}
 	decisions := make([]Decision, len(ports))
-	unknown := misspelt(c)
 	size := 0
 	for n, p := range ports {
 		own := r.settings(c, p)

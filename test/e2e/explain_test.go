@@ -17,6 +17,7 @@ type explained struct {
 		Considered                []struct{ Endpoint, From, Rejected string }
 		Record                    map[string]string
 	}
+	Dropped   []struct{ Name string }
 	Announced int
 }
 
@@ -96,6 +97,11 @@ func TestExplainSeveralNetworks(t *testing.T) {
 	runContainer(t, web, "v1", "--network", front)
 	docker(t, "network", "connect", back, web)
 	explain(t, web).refused(t, "container publishes no port")
+	mistyped := unique("mistyped")
+	runContainer(t, mistyped, "v1", "--label", "rollcall.prot=8080")
+	if e := explain(t, mistyped); len(e.Dropped) != 1 || e.Dropped[0].Name != `"rollcall.prot"` {
+		t.Errorf("what is misspelt is not told: %+v", e)
+	}
 	explain(t, web, "--internal").refused(t, front, back, "choose one with --network")
 	explain(t, web, "--network", back).want(t, "8080/tcp "+addressOn(t, web, back)+":8080")
 	explain(t, web, "--network", "elsewhere").refused(t, `no address on network "elsewhere"`, front, back)

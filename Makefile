@@ -12,15 +12,19 @@ ONCE     ?=
 TIMEOUT  ?= 15m
 FUZZTIME ?= 10s
 BENCH    ?= .
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+VERSION  ?=
+BASE     ?= debian:bookworm-slim
 
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT         := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
-GOBUILD := CGO_ENABLED=0 go build -trimpath
+GOBUILD := CGO_ENABLED=0 go build -trimpath $(if $(VERSION),-ldflags '-X rollcall/internal/cli.release=$(VERSION)')
 
 .PHONY: help
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 .PHONY: deps
 deps: ## check what the machine has; install the servers it lacks (Debian, Ubuntu)
@@ -30,10 +34,28 @@ deps: ## check what the machine has; install the servers it lacks (Debian, Ubunt
 build: ## build bin/announce and bin/render, static
 	$(GOBUILD) -o bin/ ./cmd/announce ./cmd/render
 
-# Never from the cache, which does not know that tests run programs made of other sources.
+# Under sudo there is often no Go: then the programs are installed that are built already.
+.PHONY: install
+install: $(if $(shell command -v go),build) ## install programs, units, manual pages, completions (PREFIX=/usr/local DESTDIR=)
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install
+
+.PHONY: uninstall
+uninstall: ## remove what make install has put there (the same PREFIX and DESTDIR)
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install --uninstall
+
+.PHONY: package
+package: ## make dist/rollcall_VERSION_ARCH.deb (VERSION=1.2.3 where git does not say it)
+	@VERSION='$(VERSION)' scripts/package
+
+.PHONY: images
+images: ## make the container images of the announcer and the balancers (BASE=debian:bookworm-slim)
+	@BASE='$(BASE)' scripts/images
+
+# Never from the cache, which does not know that tests run programs made of other sources. The longest
+# come first, so that none is left alone at the end.
 .PHONY: test
 test: deps ## pass every test, with real servers, under the race detector
-	@go test -race -count=1 -json -timeout $(TIMEOUT) ./... | go run ./scripts/totals
+	@go test -race -count=1 -json -timeout $(TIMEOUT) ./test/e2e ./test/machines ./... | go run ./scripts/totals
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## run the linters (the first time builds them: two minutes)
@@ -48,15 +70,20 @@ $(GOLANGCI_LINT):
 	mv "$$tmp/golangci-lint" $@
 
 .PHONY: demo
-demo: deps build ## show the whole path at work (PROXY=nginx|apache, ONCE=1 to leave at the end)
+demo: deps build ## show the whole path at work (PROXY=nginx|apache|haproxy, ONCE=1 to leave at the end)
 	@$(GOBUILD) -o bin/hello ./examples/hello
 	@$(GOBUILD) -o bin/demo ./test/demo
 	@exec bin/demo --proxy=$(PROXY) $(if $(filter-out 0,$(ONCE)),--once)
 
 .PHONY: bench
 bench: deps ## run the benchmarks (BENCH=regexp)
-	@go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout $(TIMEOUT) -p 1 \
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m -p 1 \
 		$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n1 dirname | sort -u)
+
+# Half an hour on two cores, and nothing else should run on them.
+.PHONY: proof
+proof: deps ## deploy on three machines under load, 200 times; writes docs/proof.md (root, Docker)
+	@go run ./test/proof --requests 1000000 --replacements 200 --report docs/proof.md
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a short time (FUZZTIME=10s each)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"rollcall/internal/announcer"
@@ -51,6 +52,12 @@ func start(d *daemon.Parts, o *options) error {
 	readiness.Add("drains", drains.Healthy)
 	readiness.Add("containers", a.Ready)
 	readiness.Add("records", records.Current)
+	opening := &announcer.Opening{
+		Announcer: a, Written: records.Current, Waiter: o.waiter(client), Limit: o.waitRouted, Logger: o.logger,
+	}
+	if o.waitRouted > 0 {
+		readiness.Add("routed", opening.Check)
+	}
 	status, err := d.Answer(o.listen, func() any { return report(a, records) })
 	if err != nil {
 		return fmt.Errorf("%w\n   hint: --listen chooses another address, or none", err)
@@ -70,9 +77,12 @@ func start(d *daemon.Parts, o *options) error {
 			o.logger.Info("leaving the records for the successor", "ttl", o.ttl.String())
 			return nil
 		}
-		return o.withdraw(ctx, client, records)
+		return o.withdraw(ctx, client, records, a)
 	})
 	lifecycle.Go("announcer", a.Run)
+	if o.waitRouted > 0 {
+		lifecycle.Go("opening", opening.Run)
+	}
 	if o.rules.Bridge(o.rules.Address) {
 		o.logger.Warn("address is a container bridge's own: only this machine and its containers can reach it", "address", o.rules.Address.String())
 	}
@@ -82,19 +92,39 @@ func start(d *daemon.Parts, o *options) error {
 }
 
 // withdraw deletes the records and waits until no balancer uses them.
-func (o *options) withdraw(ctx context.Context, client *etcd.Client, records *etcd.Registry) error {
+func (o *options) withdraw(ctx context.Context, client *etcd.Client, records *etcd.Registry, a *announcer.Announcer) error {
 	began := time.Now()
 	deleted, err := records.Withdraw(ctx)
 	if err != nil {
-		return fmt.Errorf("%w (they end with their lease, in at most %s)", err, o.ttl)
+		return intelligible(ctx, fmt.Errorf("%w (they end with their lease, in at most %s)", err, o.ttl), o.drainTimeout)
 	}
-	// Of what went before, too: requests to it may still be running.
-	renderers, err := o.waiter(client).Drained(ctx, records.Ended())
+	removed, dead := removals(deleted, records.Ended(), a.Alive())
+	renderers, err := o.waiter(client).Drained(ctx, removed, dead)
 	if err != nil {
-		return err
+		return intelligible(ctx, err, o.drainTimeout)
 	}
-	o.logger.Info("withdrawn", "records", len(deleted), "confirmed_by", renderers, "took", time.Since(began))
+	said := []any{"records", len(deleted), "confirmed_by", renderers, "took", time.Since(began)}
+	if renderers == 0 && len(removed)+len(dead) > 0 {
+		said = append(said, "note", "no renderer covers them, so there was nobody to wait for")
+	}
+	o.logger.Info("withdrawn", said...)
 	return nil
+}
+
+// removals gives what balancers have to be done with: what was deleted now, by id, and what
+// ended before, by service. Of that, requests to what is still alive may be running.
+func removals(deleted, ended map[string]int64, alive map[string]announcer.Standing) (removed, dead map[string]int64) {
+	removed, dead = maps.Clone(deleted), maps.Clone(ended)
+	if removed == nil {
+		removed = map[string]int64{}
+	}
+	for id := range alive {
+		service, _ := split(id)
+		if _, ok := removed[id]; !ok && ended[service] > 0 {
+			removed[id] = ended[service]
+		}
+	}
+	return removed, dead
 }
 
 // report is what /status shows.

@@ -82,8 +82,9 @@ each port that is published, a record in etcd that says where it is reached:
 The records hang on one lease that is renewed while announce runs. They go when
 the container goes, when announce is told to stop (TERM), and by themselves when
 the machine is lost. On TERM it deletes the records first and returns when every
-balancer that 'render' keeps has stopped using them, so that a container which is
-stopped afterwards loses no request.
+live balancer that 'render' keeps is done with them, or at --drain-timeout with the
+names of those that are not, so that a container which is stopped afterwards loses no
+request.
 
 A container says what it is by labels:
 
@@ -98,7 +99,7 @@ A container says what it is by labels:
   rollcall.path         path prefix the service answers to
   rollcall.check        what has to answer: http://:8080/healthz, https:///up, tcp://:5432
   rollcall.check.<how>  interval (2s), timeout (1s), rise (2), fall (3)
-  rollcall.ignore       true: leave it alone
+  rollcall.ignore       true: leave it alone, but for a sidekick (--container)
   rollcall.meta.<key>   whatever else is to be told
 
 and rollcall.<port>.<any of them but port> for one of several ports, or
@@ -111,13 +112,16 @@ A container is announced while it runs and is not paused, while its HEALTHCHECK
 does not say otherwise, and while its check is answered. 'announce explain' shows
 what comes of it all.
 
+With --wait-routed it is ready (READY=1 to systemd, /readyz) only when every balancer
+routes to what is there at the start, or when that time is over.
+
 Signals: TERM or INT withdraws and waits, a second one leaves at once; USR1
 leaves the records for the successor that is about to start; HUP does nothing.`,
 		Example: `  # everything that is published on this machine
   announce --endpoints http://10.0.0.1:2379
 
   # the sidekick of one container
-  announce --container apache1 --service website --service-version 52c7248a14
+  announce --container apache1 --service website --service-version 52c7248a14 --wait-routed 30s
 
   # what would be announced of a container, and why
   announce explain web1
@@ -135,7 +139,8 @@ leaves the records for the successor that is about to start; HUP does nothing.`,
 	}
 	c.addFlags(root)
 	o.addFlags(root)
-	root.AddCommand(newList(c), newExplain(c, lookup), newDrain(c), newResume(c), newWait(c))
+	root.AddCommand(newList(c), newExplain(c, lookup), newDrain(c), newResume(c), newWait(c), newUnits())
+	root.AddCommand(cli.NewMan(lookup))
 	return root
 }
 
@@ -148,5 +153,5 @@ func (c *connection) connected(cmd *cobra.Command, d time.Duration, do func(cont
 		return err
 	}
 	defer client.Close()
-	return do(ctx, client)
+	return intelligible(ctx, do(ctx, client), d)
 }

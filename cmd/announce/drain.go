@@ -40,8 +40,9 @@ func newDrain(c *connection) *cobra.Command {
 of them has proven that it sends nothing to it any more. The container goes on
 running. The order stays, whatever is restarted, until 'announce resume'. It is obeyed by the
 announcer that keeps the record; one written by hand has to be deleted by hand.`,
-		Args:    cobra.ExactArgs(1),
-		PreRunE: func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.argument(instances),
+		PreRunE:           func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.connected(cmd, timeout, func(ctx context.Context, client *etcd.Client) error {
 				n, err := c.drain(ctx, client, args[0])
@@ -81,9 +82,32 @@ func (c *connection) drain(ctx context.Context, client *etcd.Client, id string) 
 	}
 	n, err := c.waiter(client).Gone(ctx, service, instance, gone)
 	if errors.Is(err, announcer.ErrNotAnnounced) && !ordered {
-		return 0, fmt.Errorf("%s is not announced\n   hint: `announce list` shows what is", id)
+		return c.letGo(ctx, client, id, write)
 	}
 	return n, err
+}
+
+// letGo has the order written for an instance that is not announced any more, but held
+// by a balancer because it went with its lease.
+func (c *connection) letGo(ctx context.Context, client *etcd.Client, id string, order func() error) (int, error) {
+	service, instance, err := discovery.ParseID(id)
+	if err != nil {
+		return 0, err
+	}
+	waiter := c.waiter(client)
+	held, silent, err := waiter.Held(ctx, service, instance)
+	switch {
+	case err != nil:
+		return 0, err
+	case !held && len(silent) > 0: // an order for a name that nobody knows would stay for ever
+		return 0, fmt.Errorf("%s is not announced, and no balancer is known to hold it; not all that are held are named by %s\n   hint: `announce list` shows what is announced, `render status` there who is held", id, strings.Join(silent, ", "))
+	case !held:
+		return 0, fmt.Errorf("%s is not announced\n   hint: `announce list` shows what is", id)
+	}
+	if err := order(); err != nil {
+		return 0, err
+	}
+	return waiter.Drained(ctx, map[string]int64{id: 0}, nil)
 }
 
 // gone says that an instance does not come back although nothing keeps it out: its
@@ -124,16 +148,21 @@ func (c *connection) resume(ctx context.Context, cmd *cobra.Command, client *etc
 		return err
 	}
 	n, err := c.waiter(client).Routed(ctx, service, instance)
+	if errors.Is(err, announcer.ErrWeightless) { // which is no fault of the order's
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "the order is lifted; %s is announced, and %s\n", id, announcer.ErrWeightless)
+		return err
+	}
 	return c.said(cmd, id+" is routed", n, err)
 }
 
 func newResume(c *connection) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:     "resume SERVICE/INSTANCE",
-		Short:   "Put a drained instance back, and wait until every balancer routes to it",
-		Args:    cobra.ExactArgs(1),
-		PreRunE: func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
+		Use:               "resume SERVICE/INSTANCE",
+		Short:             "Put a drained instance back, and wait until every balancer routes to it",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.argument(drained),
+		PreRunE:           func(cmd *cobra.Command, args []string) error { return c.prepare(cmd, args[0], timeout) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.connected(cmd, timeout, func(ctx context.Context, client *etcd.Client) error {
 				return c.resume(ctx, cmd, client, args[0])
@@ -148,7 +177,11 @@ func newResume(c *connection) *cobra.Command {
 func (c *connection) wait(ctx context.Context, cmd *cobra.Command, client *etcd.Client, id string, gone bool) error {
 	service, instance := split(id)
 	if !gone {
-		n, err := c.waiter(client).Routed(ctx, service, instance)
+		var names []string // none: all of the service
+		if instance != "" {
+			names = []string{instance}
+		}
+		n, err := c.waiter(client).Routed(ctx, service, names...)
 		return c.said(cmd, id+" is routed", n, err)
 	}
 	drains, err := etcd.ListDrains(ctx, client)
@@ -165,9 +198,14 @@ func newWait(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait SERVICE[/INSTANCE]",
 		Short: "Wait until every balancer routes to an instance, or until none does",
+		Long: `Wait returns when every live renderer that covers the service has proven it, and at
+--timeout with the names of those that have not. One that dies is waited for no longer than
+its lease; where there is none, it returns at once and says so. An instance of weight 0 is
+never routed to, which is an error at once; in a service as a whole it is left out.`,
 		Example: `  announce wait website/core-01-web1             # until it serves
   announce wait website/core-01-web1 --gone      # until nothing is sent to it any more`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.argument(servicesAndInstances),
 		PreRunE: func(cmd *cobra.Command, args []string) error {
 			id := args[0]
 			if !strings.Contains(id, "/") {
@@ -183,7 +221,7 @@ func newWait(c *connection) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&routed, "routed", false, "until every live renderer that covers the service routes to it (the default)")
 	cmd.Flags().BoolVar(&gone, "gone", false, "until it has left etcd and no balancer sends anything to it")
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "`DURATION` to wait at most")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "`DURATION` to wait at most; it takes up to half a minute to prove that what lost its lease is gone")
 	cmd.MarkFlagsMutuallyExclusive("routed", "gone")
 	return cmd
 }

@@ -45,6 +45,8 @@ func newList(c *connection) *cobra.Command {
 		Use:   "list [SERVICE]",
 		Short: "Show what is announced, and which balancers route to it",
 		Args:  cobra.MaximumNArgs(1),
+
+		ValidArgsFunction: c.argument(services),
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			var m cli.Mistakes
 			c.validate(cmd, &m)

@@ -54,7 +54,7 @@ func TestHelpMentionsEveryLabel(t *testing.T) {
 			t.Errorf("no word of rollcall.%s", word)
 		}
 	}
-	for _, word := range []string{"SERVICE_NAME", "SERVICE_ID", "SERVICE_IGNORE", "ANNOUNCE_SERVICE", "ETCDCTL_ENDPOINTS", "USR1", "--container NAME", "--meta KEY=VALUE"} {
+	for _, word := range []string{"SERVICE_NAME", "SERVICE_ID", "SERVICE_IGNORE", "ANNOUNCE_SERVICE", "ETCDCTL_ENDPOINTS", "USR1", "--container NAME", "--meta KEY=VALUE", "--wait-routed DURATION", "ANNOUNCE_WAIT_ROUTED"} {
 		if !strings.Contains(c.stdout, word) {
 			t.Errorf("no word of %s", word)
 		}

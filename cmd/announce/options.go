@@ -21,6 +21,7 @@ type options struct {
 	stateDir, listen  string
 	takeover          bool
 	ttl, drainTimeout time.Duration
+	waitRouted        time.Duration
 }
 
 func (o *options) addFlags(cmd *cobra.Command) {
@@ -29,6 +30,7 @@ func (o *options) addFlags(cmd *cobra.Command) {
 	completes(cmd, "layout", "json", "hostport", "directory")
 	fs.DurationVar(&o.ttl, "ttl", 15*time.Second, "`DURATION` for which records outlive a machine that is lost")
 	fs.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "`DURATION` for which a stop waits for the balancers at most")
+	fs.DurationVar(&o.waitRouted, "wait-routed", 0, "`DURATION` for which a start waits at most until every balancer routes to what is here, before it is called ready")
 	fs.BoolVar(&o.takeover, "takeover", false, "replace records that another announcer owns")
 	fs.StringVar(&o.stateDir, "state-dir", "", "`DIRECTORY` in which the lease is remembered for the next start (default: $STATE_DIRECTORY, else /var/lib/rollcall, or ~/.local/state/rollcall unless root)")
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:9401", "`ADDRESS` of /healthz, /readyz, /metrics and /status; empty for none")
@@ -43,6 +45,9 @@ func (o *options) validate(cmd *cobra.Command) error {
 	}
 	if o.drainTimeout <= 0 {
 		m.Addf("--drain-timeout", "for example 30s", "%s is not positive", o.drainTimeout)
+	}
+	if o.waitRouted < 0 {
+		m.Addf("--wait-routed", "for example 30s, or 0 for not at all", "%s is negative", o.waitRouted)
 	}
 	o.ruleOptions.validate(cmd, o.connection, &m)
 	if o.listen != "" {

@@ -24,6 +24,7 @@ func TestMistakes(t *testing.T) {
 		"ttl, no unit":      {nil, []string{"--ttl", "15"}, "--ttl: \"15\" is not a duration\n   hint: write a number and a unit: 500ms, 15s, 5m"},
 		"weight, no number": {nil, []string{"--weight", "heavy"}, "--weight: \"heavy\" is not a whole number"},
 		"drain timeout":     {nil, []string{"--drain-timeout", "0s"}, "--drain-timeout: 0s is not positive\n   hint: for example 30s"},
+		"wait routed":       {nil, []string{"--wait-routed", "-1s"}, "--wait-routed: -1s is negative\n   hint: for example 30s, or 0 for not at all"},
 		"weight":            {nil, []string{"--weight", "257"}, "--weight: 257 is not from 0 to 256\n   hint: 100 is the usual share"},
 		"negative weight":   {nil, []string{"--weight", "-2"}, "--weight: -2 is not from 0 to 256\n   hint: 100 is the usual share"},
 		"service":           {nil, []string{"--service", "My Site"}, "--service: name \"My Site\" must begin and end with a lower-case letter or a digit\n   hint: for example website"},

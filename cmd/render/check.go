@@ -31,23 +31,64 @@ func (o *options) checkRoutes(m *cli.Mistakes) {
 	}
 }
 
-// checkListens looks at --listen. An address twice is refused by the server.
+// checkTCP reads --tcp.
+func (o *options) checkTCP(m *cli.Mistakes) {
+	if len(o.tcp) > 0 && !o.streams {
+		m.Addf("--tcp", "use HAProxy, or nginx with --supervise", "Apache has no TCP services")
+		return
+	}
+	for _, text := range o.tcp {
+		address, service, ok := strings.Cut(text, "=")
+		err := fmt.Errorf("%q is not ADDRESS=SERVICE", text)
+		if ok {
+			_, err = checkListen(address)
+		}
+		if err == nil {
+			err = discovery.ValidateName(service)
+		}
+		if err != nil {
+			m.Add("--tcp", "for example :5432=db or 127.0.0.1:6379=redis", err)
+			continue
+		}
+		o.routing.TCP = append(o.routing.TCP, renderer.TCPRoute{Listen: address, Service: service})
+	}
+}
+
+// checkListens looks at all that is listened on. An address twice is refused by the server.
 func (o *options) checkListens(m *cli.Mistakes) {
+	if !o.server() {
+		return
+	}
 	const hint = "for example :80, 127.0.0.1:8080 or [::1]:80"
 	if len(o.listen) == 0 {
 		m.Addf("--listen", hint, "is empty")
 	}
-	var seen []string
-	for _, text := range o.listen {
-		address, err := checkListen(text)
-		if err != nil {
-			m.Add("--listen", hint, err)
-			continue
+	if o.certs == "" {
+		o.listenTLS = nil
+	}
+	var tcp []string
+	for _, t := range o.routing.TCP {
+		tcp = append(tcp, t.Listen)
+	}
+	taken := map[string]string{}
+	for _, list := range []struct {
+		flag      string
+		addresses []string
+	}{{"--listen", o.listen}, {"--listen-tls", o.listenTLS}, {"--tcp", tcp}} {
+		for _, text := range list.addresses {
+			address, err := checkListen(text)
+			if err != nil {
+				m.Add(list.flag, hint, err)
+				continue
+			}
+			switch other, ok := taken[address]; {
+			case ok && other == list.flag:
+				m.Addf(list.flag, "leave one of both out", "%q is given twice", text)
+			case ok:
+				m.Addf(list.flag, "choose another port", "%q is what %s listens on already", text, other)
+			}
+			taken[address] = list.flag
 		}
-		if slices.Contains(seen, address) {
-			m.Addf("--listen", "leave one of both out", "%q is given twice", text)
-		}
-		seen = append(seen, address)
 	}
 }
 

@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/cli"
+	"rollcall/internal/reload"
 )
 
 // call runs the program as main does, and gives its exit code and what it said.
@@ -37,6 +39,18 @@ func parsed(t *testing.T, p proxy, env map[string]string, args ...string) (*opti
 		t.Fatal(err)
 	}
 	return o, o.validate(cmd)
+}
+
+// TestTimeout has every command of the operator's bounded by --timeout.
+func TestTimeout(t *testing.T) {
+	o, err := parsed(t, nginx(), nil, "--timeout", "40s", "--confirm", "true", "--output", filepath.Join(t.TempDir(), "out.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := reload.Timeouts{Validate: 40 * time.Second, Reload: 40 * time.Second, Confirm: 40 * time.Second, Gate: 5 * time.Second}
+	if diff := cmp.Diff(want, o.timeouts()); diff != "" {
+		t.Errorf("timeouts (-want +got):\n%s", diff)
+	}
 }
 
 func TestMistakes(t *testing.T) {
@@ -78,9 +92,21 @@ func TestMistakes(t *testing.T) {
 		{"long control", nil, []string{"--control", long}, []string{"is longer than the 107 bytes that a unix socket's path may have"}},
 		{"id", nil, []string{"--id", "a/b"}, []string{`--id: name "a/b" may hold only`}},
 		{"run-as", nil, []string{"--run-as", "no-such-user"}, []string{"--run-as: user: unknown user no-such-user"}},
-		{"no template", nil, []string{"--template", dir + "/none"}, []string{"--template: open " + dir + "/none: no such file or directory"}},
+		{"no template", nil, []string{"--template", dir + "/none"}, []string{"--template: template " + dir + "/none: no such file or directory"}},
 		{"bad template", nil, []string{"--template", broken}, []string{"--template: " + broken + ":3: unclosed action started at " + broken + ":2"}},
-		{"argument", nil, []string{"more"}, []string{`"more": unknown command`}},
+		{"max-loss", nil, []string{"--max-loss", "2"}, []string{`--max-loss: "2" is no share from 0% to 100%`}},
+		{"hold", nil, []string{"--hold", "0s"}, []string{"--hold: 0s is not between 0 and 24h"}},
+		{"tcp", nil, []string{"--tcp", "5432=db"}, []string{`--tcp: "5432" is not host:port`}},
+		{"tcp on what is taken", nil, []string{"--tcp", ":80=db"}, []string{`--tcp: ":80" is what --listen listens on already`}},
+		{"tcp in a fragment", nil, []string{"--tcp", ":5432=db"}, []string{"--tcp: a fragment inside http{} cannot hold nginx's TCP services"}},
+		{"quotes", nil, []string{"--reload", "systemctl 'reload"}, []string{"--reload: "}},
+		{"shell for nothing", nil, []string{"--shell"}, []string{"--shell: there is no command to give to a shell"}},
+		{"two ways to reload", nil, []string{"--unit", "nginx.service", "--reload", "true"}, []string{"--reload: --unit says already how the server is reloaded"}},
+		{"unit of a child", nil, []string{"--unit", "nginx.service", "--supervise"}, []string{"--unit: a supervised server is no unit of systemd's"}},
+		{"settings", nil, []string{"--set", "balance=best", "--set", "max-body=much"}, []string{"2 mistakes:", "balance", "max-body"}},
+		{"another's setting", nil, []string{"--set", "shutdown-timeout=2m"}, []string{"--set: shutdown-timeout belongs to the server's own main configuration when that is not render's\n   hint: put worker_shutdown_timeout there"}},
+		{"two templates", nil, []string{"--template", "/a", "--template", "/b"}, []string{"--template, --output: a balancer is one file"}},
+		{"argument", nil, []string{"more"}, []string{"render nginx: takes no arguments, and was given \"more\"\n   hint: everything is said by flags"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			code, _, stderr := call(test.env, append([]string{"nginx", "--run-dir", dir}, test.args...)...)
@@ -94,35 +120,94 @@ func TestMistakes(t *testing.T) {
 			}
 		})
 	}
+	const tcp = "--tcp: Apache has no TCP services\n   hint: use HAProxy, or nginx with --supervise"
+	if code, _, stderr := call(nil, "apache", "--tcp", ":5432=db"); code != cli.ExitUsage || !strings.Contains(stderr, tcp) {
+		t.Errorf("exit code %d:\n%s", code, stderr)
+	}
 	if _, _, stderr := call(nil, "apache", "--control", "0.0.0.0:1"); !strings.Contains(stderr, `--control: "0.0.0.0" is not a loopback address`) {
 		t.Errorf("got:\n%s", stderr)
 	}
 }
 
+func TestFileMistakes(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "--template: is missing"},
+		{[]string{"--template", "/a"}, "--output: 0 for 1 templates"},
+		{[]string{"--listen", ":80"}, "--listen: unknown flag"},
+		{[]string{"--set", "balance=random"}, "--set: unknown flag"},
+		{[]string{"--tcp", ":1=db"}, "--tcp: unknown flag"},
+		{[]string{"--template", "/a", "--template", "/b", "--output", "/c", "--output", "/d/../c"}, `--output: "/d/../c" is given twice`},
+		{[]string{"more"}, `render file: takes no arguments, and was given "more"`},
+	} {
+		if code, _, stderr := call(nil, append([]string{"file"}, test.args...)...); code != cli.ExitUsage || !strings.Contains(stderr, test.want) {
+			t.Errorf("%q: exit code %d, want %q:\n%s", test.args, code, test.want, stderr)
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
+	// Only root may write where a socket is to be at any boot.
+	beside := func(name string) string {
+		if os.Getuid() == 0 {
+			return "/run/rollcall-" + name + ".sock"
+		}
+		return "/r/control.sock"
+	}
 	for _, test := range []struct {
 		proxy                      proxy
 		args                       []string
 		output, main, pid, control string
 		standalone                 bool
 	}{
-		{nginx(), nil, "/etc/nginx/conf.d/rollcall.conf", "/etc/nginx/nginx.conf", "/run/nginx.pid", "/r/control.sock", false},
+		{nginx(), nil, "/etc/nginx/conf.d/rollcall.conf", "/etc/nginx/nginx.conf", "/run/nginx.pid", beside("nginx"), false},
 		{nginx(), []string{"--supervise"}, "/r/nginx.conf", "/r/nginx.conf", "/r/nginx.pid", "/r/control.sock", true},
 		{nginx(), []string{"--supervise", "--output", "/o", "--pid-file", "/p"}, "/o", "/o", "/p", "/r/control.sock", true},
 		{nginx(), []string{"--supervise", "--config", "/m"}, "/r/nginx.conf", "/m", "/r/nginx.pid", "/r/control.sock", false},
 		{nginx(), []string{"--output", "/o", "--config", "/m", "--control", "/c"}, "/o", "/m", "/run/nginx.pid", "/c", false},
 		{apache(), nil, "/etc/apache2/conf-enabled/rollcall.conf", "/etc/apache2/apache2.conf", "/run/apache2/apache2.pid", "127.0.0.1:9403", false},
 		{apache(), []string{"--supervise"}, "/r/apache.conf", "/r/apache.conf", "/r/apache.pid", "127.0.0.1:9403", true},
+		{haproxy(), nil, "/etc/haproxy/rollcall.cfg", "/etc/haproxy/haproxy.cfg", "/run/haproxy.pid", beside("haproxy"), false},
+		{haproxy(), []string{"--supervise"}, "/r/haproxy.cfg", "/r/haproxy.cfg", "/r/haproxy.pid", "/r/control.sock", true},
 	} {
 		o, err := parsed(t, test.proxy, map[string]string{"RUNTIME_DIRECTORY": "/r:/other"}, test.args...)
 		if err != nil {
 			t.Errorf("%s %q: %v", test.proxy.name, test.args, err)
 			continue
 		}
-		got := []any{o.output, o.main, o.pidFile, o.balancer.Control, o.balancer.Standalone, o.prefix}
+		got := []any{o.outputs[0], o.main, o.pidFile, o.balancer.Control, o.balancer.Standalone, o.prefix}
 		want := []any{test.output, test.main, test.pid, test.control, test.standalone, "/services"}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s %q (-want +got):\n%s", test.proxy.name, test.args, d)
+		}
+	}
+}
+
+// A command of the operator's takes the place of asking the server, unless they say where.
+func TestConfirmNeedsNoControl(t *testing.T) {
+	for want, args := range map[string][]string{
+		"":   {"--confirm", "true"},
+		"/c": {"--confirm", "true", "--control", "/c"},
+	} {
+		o, err := parsed(t, nginx(), nil, args...)
+		if err != nil || o.balancer.Control != want {
+			t.Errorf("%q: got %q, %v, want %q", args, o.balancer.Control, err, want)
+		}
+	}
+}
+
+func TestPrintTemplate(t *testing.T) {
+	for _, name := range []string{"nginx", "apache", "haproxy"} {
+		// What else is wrong does not matter: there may be no server here.
+		code, stdout, stderr := call(nil, name, "--print-template", "--config", "", "--listen", "x")
+		text, err := os.ReadFile("../../internal/templates/" + name + ".tmpl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code != 0 || stdout != string(text) || stderr != "" {
+			t.Errorf("%s: exit code %d, %d bytes, %q, want the built-in template", name, code, len(stdout), stderr)
 		}
 	}
 }
@@ -145,14 +230,14 @@ func TestEnvironment(t *testing.T) {
 	if !strings.Contains(stderr, "127.0.0.1:1/status") || !strings.Contains(stderr, "hint: is render running?") {
 		t.Errorf("got:\n%s", stderr)
 	}
-	code, _, stderr := call(map[string]string{"RENDER_FORMAT": "xml"}, "status")
-	if code != cli.ExitUsage || !strings.Contains(stderr, `--format: "xml" is neither table nor json`) {
+	code, _, stderr := call(map[string]string{"RENDER_OUTPUT": "/x.conf"}, "status", "--output", "xml")
+	if code != cli.ExitUsage || !strings.Contains(stderr, `--output: "xml" is neither table nor json`) {
 		t.Errorf("exit code %d:\n%s", code, stderr)
 	}
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"nginx", "apache"} {
+	for _, name := range []string{"nginx", "apache", "haproxy"} {
 		code, stdout, _ := call(nil, name, "--help")
 		if code != 0 {
 			t.Errorf("exit code %d, want 0", code)
@@ -161,6 +246,12 @@ func TestHelp(t *testing.T) {
 			if !strings.Contains(stdout, want) {
 				t.Errorf("%s --help does not say %q", name, want)
 			}
+		}
+		if got, want := strings.Contains(stdout, "must include it"), name != "haproxy"; got != want {
+			t.Errorf("%s --help speaks of an include: %t, want %t", name, got, want)
+		}
+		if got, want := strings.Contains(stdout, "--tcp "), name != "apache"; got != want {
+			t.Errorf("%s --help has --tcp: %t, want %t", name, got, want)
 		}
 		for _, bad := range []string{" string ", " strings ", " stringArray ", " duration ", "`"} {
 			if _, flags, _ := strings.Cut(stdout, "Flags:"); strings.Contains(flags, bad) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,39 +40,49 @@ func start(d *daemon.Parts, o *options) error {
 	}
 	lifecycle.OnStop("etcd connection", time.Second, func(context.Context) error { return client.Close() })
 
-	if err := o.makeRunDir(); err != nil {
+	if err := errors.Join(o.makeRunDir(), o.prepare(stop.Graceful, true)); err != nil {
 		return err
 	}
-	master, run := o.server()
-	transaction, err := o.transaction(master)
+	driven, err := o.drive()
 	if err != nil {
 		return err
 	}
+	lifecycle.OnStop("ways to the server", time.Second, func(context.Context) error { return driven.close() })
+	transaction := reload.New(reload.Config{Proxy: driven.proxy, Logger: o.logger, Timeouts: o.timeouts()})
 	lifecycle.OnStop("transaction", time.Second, func(context.Context) error { return transaction.Close() })
 	// Before anything touches the server: it may be another render's.
-	if err := transaction.Lock(o.output); err != nil {
+	if err := transaction.Lock(o.kept()...); err != nil {
 		return err
 	}
 
-	source := etcd.NewSource(client, etcd.SourceConfig{Prefix: o.prefix, Logger: o.logger, Registerer: d.Metrics})
+	source := etcd.NewSource(client, o.source(d.Metrics))
 	acknowledger := etcd.NewAcknowledger(client, o.logger)
 	r := renderer.New(o.rendering(transaction, source, acknowledger, d.Metrics))
 	readiness.Add("etcd", source.Healthy)
 	readiness.Add("acknowledgements", acknowledger.Healthy)
 	readiness.Add("balancer", r.Ready)
-	status, err := d.Answer(o.statusListen, func() any { return r.Status() })
+	status, err := d.Answer(o.statusListen, func() any { return o.report(stop.Now, r, client) })
 	if err != nil {
 		return fmt.Errorf("%w\n   hint: --status-listen chooses another address, or none", err)
 	}
 	// The renderer stays on the list until its server has answered the last request:
 	// whoever is not on it is not waited for.
 	lifecycle.Go("acknowledgements", acknowledger.Run)
-	if run != nil {
-		o.startServer(lifecycle, run)
+	if driven.run != nil {
+		o.startServer(lifecycle, driven.run)
 	}
 	lifecycle.Go("renderer", r.Run)
-	o.logger.Info("rendering", "proxy", o.name, "output", o.output, "prefix", o.prefix, "listen", o.listen, "id", o.id, "status", status.Addr())
+	o.logger.Info("rendering", "proxy", o.name, "output", o.outputs, "prefix", o.prefix, "listen", o.listen, "id", o.id, "status", status.Addr())
 	return nil
+}
+
+// kept are the files that no other render may keep: of two supervised servers with one
+// pid file and one control socket each would be taken for the other.
+func (o *options) kept() []string {
+	if o.supervise {
+		return append(slices.Clone(o.outputs), o.pidFile)
+	}
+	return o.outputs
 }
 
 // startEtcd starts the embedded server, if one is wanted.
@@ -99,18 +110,6 @@ func (o *options) startEtcd(ctx context.Context, lifecycle *daemon.Lifecycle) er
 	return nil
 }
 
-// server gives the process that reads the configuration: a child of ours, which run
-// starts and stops, or the one that runs by itself.
-func (o *options) server() (master reload.Master, run func(context.Context) error) {
-	if !o.supervise {
-		return o.running(o.pidFile), nil
-	}
-	c := o.child(o.program, o.main, o.pidFile, o.balancer.Control)
-	c.Logger, c.StopTimeout = o.logger, o.stopWait
-	supervisor := reload.NewSupervisor(c)
-	return supervisor, supervisor.Run
-}
-
 // startServer runs the supervised server. Its requests get more time to end than
 // the lifecycle gives a loop.
 func (o *options) startServer(lifecycle *daemon.Lifecycle, run func(context.Context) error) {
@@ -124,6 +123,9 @@ func (o *options) startServer(lifecycle *daemon.Lifecycle, run func(context.Cont
 }
 
 func (o *options) makeRunDir() error {
+	if !o.server() {
+		return nil // nothing of whoever reads the files is there
+	}
 	if err := os.MkdirAll(o.runDir, 0o755); err != nil {
 		return fmt.Errorf("run directory: %w\n   hint: --run-dir chooses another", err)
 	}
@@ -138,17 +140,26 @@ func (o *options) open(ctx context.Context) (*etcd.Client, error) {
 	}, o.logger)
 }
 
-func (o *options) transaction(master reload.Master) (*reload.Transaction, error) {
-	driver, err := o.driver(o.program, o.main, o.balancer.Control, master)
-	if err != nil {
-		return nil, err
+// timeouts bound what is run; a command of the operator's may need longer than a server.
+func (o *options) timeouts() reload.Timeouts {
+	t := reload.Timeouts{Validate: o.timeout, Reload: o.timeout, Gate: o.balancer.Settings.Gate}
+	if o.commands.confirm != nil {
+		t.Confirm = o.timeout
 	}
-	return reload.New(reload.Config{Proxy: driver, Logger: o.logger}), nil
+	return t
+}
+
+func (o *options) source(reg prometheus.Registerer) etcd.SourceConfig {
+	return etcd.SourceConfig{
+		Prefix: o.prefix, MaxLoss: o.loss, Hold: o.hold, Cache: o.cache, Logger: o.logger, Registerer: reg,
+	}
 }
 
 func (o *options) rendering(t renderer.Applier, source renderer.Source, acks renderer.Acknowledger, reg prometheus.Registerer) renderer.Config {
 	return renderer.Config{
-		ID: o.id, Node: o.node, Prefix: o.prefix, Routing: o.routing, Balancer: o.balancer, Template: o.tmpl, Output: o.output,
+		ID: o.id, Node: o.node, Prefix: o.prefix, Routing: o.routing, Balancer: o.balancer,
+		Ahead: len(o.templates) == 0, Secret: o.inFile(), Dial: new(net.Dialer).DialContext,
+		Inputs: o.inputs, Outputs: o.outputs, AssetDir: reload.AssetDir(o.outputs[0]),
 		MinWait: o.minWait, MaxWait: o.maxWait, Source: source, Applier: t, Acknowledger: acks,
 		Lookup: net.DefaultResolver.LookupNetIP, Logger: o.logger, Registerer: reg,
 	}
@@ -177,13 +188,15 @@ func once(ctx context.Context, o *options) error {
 		return err
 	}
 	// The server's own check opens the control socket.
-	if err := o.makeRunDir(); err != nil {
+	if err := errors.Join(o.makeRunDir(), o.prepare(ctx, true)); err != nil {
 		return err
 	}
-	transaction, err := o.transaction(o.running(o.pidFile))
+	driven, err := o.drive()
 	if err != nil {
 		return err
 	}
+	defer driven.close() //nolint:errcheck // nothing is left to be said to the server
+	transaction := reload.New(reload.Config{Proxy: driven.proxy, Logger: o.logger, Timeouts: o.timeouts()})
 	defer transaction.Close()
 	_, err = renderer.New(o.rendering(transaction, nil, nil, prometheus.NewRegistry())).Once(ctx, c)
 	return quoting(err)
@@ -202,6 +215,9 @@ func quoting(err error) error {
 func dryRun(ctx context.Context, o *options, w io.Writer) error {
 	c, err := o.catalog(ctx)
 	if err != nil {
+		return err
+	}
+	if err := o.prepare(ctx, false); err != nil {
 		return err
 	}
 	text, err := renderer.New(o.rendering(nil, nil, nil, prometheus.NewRegistry())).Diff(ctx, c)

@@ -3,57 +3,78 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/cli"
-	"rollcall/internal/renderer"
 )
 
 const statusTimeout = 5 * time.Second
 
 func newStatus() *cobra.Command {
-	var listen, format string
+	var listen []string
+	var output string
+	var diff bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show what a running render serves, and what keeps it from serving more",
-		Args:  cobra.NoArgs,
+		Short: "Show what should be served, what is on disk, what is running, and why",
+		Long: `Render status asks running renders on this machine.
+
+DESIRED is the configuration of the newest catalog, ON DISK what the files are, RUNNING
+what the server was last proven to serve: when all is well, the three are one. What
+was held, refused or left out is listed with its reason, and so are the other
+renderers of the same records, with how many revisions of etcd they are behind.`,
+		Example: `  render status
+  render status --diff                    # and what the last reload changed
+  render status --status-listen 127.0.0.1:9402,127.0.0.1:9404
+  render status --output json | jq .running`,
+		Args: noArguments,
 		PreRunE: func(*cobra.Command, []string) error {
 			var m cli.Mistakes
-			if format != "table" && format != "json" {
-				m.Addf("--format", "say table or json", "%q is neither table nor json", format)
+			if output != "table" && output != "json" {
+				m.Addf("--output", "say table or json", "%q is neither table nor json", output)
 			}
 			return m.Err()
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := ask(cmd.Context(), listen)
-			if err != nil {
-				return fmt.Errorf("%w\n   hint: is render running? --status-listen says where it listens", err)
+			var errs []error
+			for n, addr := range listen {
+				if n > 0 {
+					fmt.Fprintln(cmd.OutOrStdout())
+				}
+				errs = append(errs, showOne(cmd.Context(), cmd.OutOrStdout(), addr, output, diff))
 			}
-			if format == "json" {
-				_, err := cmd.OutOrStdout().Write(body)
-				return err
-			}
-			var s renderer.Status
-			if err := json.Unmarshal(body, &s); err != nil {
-				return fmt.Errorf("answer of %s: %w", listen, err)
-			}
-			return show(cmd.OutOrStdout(), s, time.Now())
+			return errors.Join(errs...)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "status-listen", "127.0.0.1:9402", "`ADDRESS` at which render listens")
-	// Not --output: $RENDER_OUTPUT is the file of a configuration.
-	cmd.Flags().StringVarP(&format, "format", "o", "table", "`FORMAT`: table or json")
+	cmd.Flags().StringSliceVar(&listen, "status-listen", []string{"127.0.0.1:9402"}, "`ADDRESS` at which render listens; repeatable")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
+	// $RENDER_OUTPUT is the file of a configuration.
+	cli.WithoutEnv(cmd.Flags(), "output")
+	cmd.Flags().BoolVar(&diff, "diff", false, "show what the last reload changed in the files")
 	return cmd
+}
+
+// showOne asks one render and shows what it says.
+func showOne(ctx context.Context, w io.Writer, addr, output string, diff bool) error {
+	body, err := ask(ctx, addr)
+	if err != nil {
+		return fmt.Errorf("%w\n   hint: is render running? --status-listen says where it listens", err)
+	}
+	if output == "json" {
+		_, err := w.Write(body)
+		return err
+	}
+	var r report
+	if err := json.Unmarshal(body, &r); err != nil {
+		return fmt.Errorf("answer of %s: %w", addr, err)
+	}
+	return r.show(w, time.Now(), diff)
 }
 
 func ask(ctx context.Context, addr string) ([]byte, error) {
@@ -72,63 +93,4 @@ func ask(ctx context.Context, addr string) ([]byte, error) {
 		return nil, fmt.Errorf("%s answers %s", addr, res.Status)
 	}
 	return io.ReadAll(io.LimitReader(res.Body, 64<<20))
-}
-
-func show(w io.Writer, s renderer.Status, now time.Time) error {
-	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	last := ""
-	if !s.LastReload.IsZero() {
-		last = cli.Age(now.Sub(s.LastReload)) + " ago"
-	}
-	err := cli.Table(w, []string{"proxy", "output", "desired", "running", "revision", "drained", "services", "instances", "reloads", "last reload"}, [][]string{{
-		s.Proxy, s.Output, s.Desired.Generation, s.Running.Generation, number(s.Running.Revision), number(s.Drained),
-		strconv.Itoa(s.Services), strconv.Itoa(s.Instances), strconv.Itoa(s.Reloads), last,
-	}})
-	if err != nil {
-		return err
-	}
-	if s.Error != "" {
-		if _, err := fmt.Fprintf(w, "\nnot served for %s: %s\n", cli.Age(now.Sub(s.ErrorSince)), printable(s.Error)); err != nil {
-			return err
-		}
-	}
-	var refused, skipped, unresolved [][]string
-	for _, r := range s.Refused {
-		refused = append(refused, []string{r.Key, r.Reason})
-	}
-	for _, id := range s.Skipped {
-		skipped = append(skipped, []string{id})
-	}
-	for _, host := range slices.Sorted(maps.Keys(s.Unresolved)) {
-		unresolved = append(unresolved, []string{host, s.Unresolved[host]})
-	}
-	for _, table := range []struct {
-		header []string
-		rows   [][]string
-	}{
-		{[]string{"refused", "reason"}, refused},
-		{[]string{"not routed to"}, skipped},
-		{[]string{"host", "reason"}, unresolved},
-	} {
-		if len(table.rows) == 0 {
-			continue
-		}
-		if _, err := fmt.Fprintln(w); err != nil {
-			return err
-		}
-		if err := cli.Table(w, table.header, table.rows); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// printable keeps a server's words, which may quote anything, from the terminal's control.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
 }

@@ -125,30 +125,46 @@ func handler(name, version string) http.Handler {
 	})
 	mux.HandleFunc("POST /sick", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
 	mux.HandleFunc("POST /well", func(http.ResponseWriter, *http.Request) { sick.Store(false) })
-	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
-		d, err := time.ParseDuration(cmp.Or(r.URL.Query().Get("d"), "2s"))
-		if err != nil || d < 0 || d > maxSlow {
-			http.Error(w, "d must be a duration from 0s to 1m, as in /slow?d=2s", http.StatusBadRequest)
-			return
-		}
-		select {
-		case <-time.After(d):
-			hello(w)
-		case <-r.Context().Done(): // nobody is waiting any more
-		}
-	})
-	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
+	// echo answers with what was posted, once wait is over.
+	echo := func(w http.ResponseWriter, r *http.Request, wait time.Duration) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		w.Header().Set("Content-Type", "application/octet-stream")
-		_, _ = w.Write(body)
+		if rest(r.Context(), wait) {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			_, _ = w.Write(body)
+		}
+	}
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		d, err := time.ParseDuration(cmp.Or(r.URL.Query().Get("d"), "2s"))
+		switch {
+		case err != nil || d < 0 || d > maxSlow:
+			http.Error(w, "d must be a duration from 0s to 1m, as in /slow?d=2s", http.StatusBadRequest)
+		case r.Method == http.MethodPost:
+			echo(w, r, d)
+		case rest(r.Context(), d):
+			hello(w)
+		}
 	})
+	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) { echo(w, r, 0) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Instance", name)
 		w.Header().Set("X-Version", version)
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// rest lets time pass, and says whether somebody still waits for the answer then.
+func rest(ctx context.Context, d time.Duration) bool {
+	if d == 0 {
+		return true
+	}
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -24,6 +24,7 @@ func TestAnswers(t *testing.T) {
 		{"post", http.MethodPost, "/", "x", 200, "hello from web-1, version v2\n"},
 		{"health", http.MethodGet, "/healthz", "", 200, "ok\n"},
 		{"slow", http.MethodGet, "/slow?d=1ms", "", 200, "hello from web-1, version v2\n"},
+		{"slow post", http.MethodPost, "/slow?d=1ms", "some\x00bytes", 200, "some\x00bytes"},
 		{"too slow", http.MethodGet, "/slow?d=1h", "", 400, "d must be a duration from 0s to 1m, as in /slow?d=2s\n"},
 		{"echo", http.MethodPost, "/echo", "some\x00bytes", 200, "some\x00bytes"},
 		{"echo too much", http.MethodPost, "/echo", strings.Repeat("x", maxBody+1), 400, "http: request body too large\n"},

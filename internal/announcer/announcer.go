@@ -262,17 +262,7 @@ func (a *Announcer) Decisions() []Decision {
 	var all []Decision
 	for _, e := range a.entries {
 		for n, d := range e.decisions {
-			switch why := a.said[e.about(n)]; {
-			case d.Err != nil:
-			case a.drains[d.Record.ID()]:
-				d.Err = errDrained
-			case why.text != "":
-				d.Err = errors.New(strings.TrimSpace(why.text + " " + why.by))
-			case d.Check != nil:
-				if state, err := a.checks.State(e.check(n)); state != check.Up {
-					d.Err = checkError(d.Check, err)
-				}
-			}
+			d.Err = a.refusal(e, n)
 			all = append(all, d)
 		}
 	}
@@ -280,4 +270,23 @@ func (a *Announcer) Decisions() []Decision {
 		return cmp.Or(cmp.Compare(x.Container, y.Container), cmp.Compare(x.Port, y.Port))
 	})
 	return all
+}
+
+// refusal gives the reason why a decision is not announced, nil if it is. To be called
+// with the mutex held.
+func (a *Announcer) refusal(e *entry, n int) error {
+	d := e.decisions[n]
+	switch why := a.said[e.about(n)]; {
+	case d.Err != nil:
+		return d.Err
+	case a.drains[d.Record.ID()]:
+		return errDrained
+	case why.text != "":
+		return errors.New(strings.TrimSpace(why.text + " " + why.by))
+	case d.Check != nil:
+		if state, err := a.checks.State(e.check(n)); state != check.Up {
+			return checkError(d.Check, err)
+		}
+	}
+	return nil
 }

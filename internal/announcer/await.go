@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"rollcall/internal/discovery"
 )
@@ -28,6 +27,9 @@ type Waiter struct {
 // ErrNotAnnounced says that there is nothing to wait for, and so nothing proven.
 var ErrNotAnnounced = errors.New("it is not announced")
 
+// ErrWeightless says that an instance is announced with weight 0, and so never routed to.
+var ErrWeightless = errors.New("has weight 0: no balancer sends it anything")
+
 // Gone is what is known of an instance's end beyond what etcd tells.
 type Gone struct {
 	// Since is the revision at which it went, for one that is gone at the first look;
@@ -40,38 +42,45 @@ type Gone struct {
 	Seen func(revision int64) error
 }
 
-// Drained waits until every renderer has drained what was removed from each service
-// at the given revision, and gives the number of renderers that did. At ctx's end
-// the error names those that had not.
-func (w *Waiter) Drained(ctx context.Context, revisions map[string]int64) (int, error) {
-	if len(revisions) == 0 {
+// Drained waits until every renderer is done with each instance that was removed, by its
+// id ("service/instance", or a service for any of it) and the revision it was removed at, and
+// with what the dead were sent, who are known by service only: their requests have ended
+// with them, and so none has to be waited for, but none may follow either. It gives the
+// number of renderers that are. At ctx's end the error names those that are not.
+func (w *Waiter) Drained(ctx context.Context, removed, dead map[string]int64) (int, error) {
+	if len(removed)+len(dead) == 0 {
 		return 0, nil
 	}
+	ends := ends(removed, dead)
 	return w.proven(ctx, func(a *discovery.Acknowledgement) (covers bool, behind string) {
-		var want int64
-		for service, revision := range revisions {
-			if a.Covers(w.Prefix, service) {
+		var open []end
+		for _, e := range ends {
+			if a.Covers(w.Prefix, e.service) {
 				covers = true
-				want = max(want, revision)
+				if !e.over(a) {
+					open = append(open, e)
+				}
 			}
 		}
-		if a.Drained < want {
-			behind = fmt.Sprintf("has drained revision %d of %d", a.Drained, want)
-		}
-		return covers, behind
+		return covers, lacking(a, open)
 	})
 }
 
-// Routed waits until the instances (all of the service, or the one named) are in
-// etcd and every renderer that covers the service sends requests to them.
-func (w *Waiter) Routed(ctx context.Context, service, instance string) (int, error) {
+// Routed waits until the instances (those named, or all of the service) are in etcd and
+// every renderer that covers the service sends requests to them. ErrWeightless says that
+// none ever will; where a service as a whole is meant, it is so of all of it.
+func (w *Waiter) Routed(ctx context.Context, service string, names ...string) (int, error) {
 	for {
 		var wanted []*discovery.Instance
-		_, err := w.observe(ctx, service, name(service, instance)+" is not announced", func(instances []*discovery.Instance, _ int64) (int64, bool) {
-			wanted = matching(instances, instance)
-			return 0, len(wanted) > 0
+		var missing string
+		_, err := w.observe(ctx, service, func() string { return missing + " is not announced" }, func(instances []*discovery.Instance, _ int64) (int64, bool) {
+			wanted, missing = matching(instances, service, names)
+			return 0, missing == ""
 		})
 		if err != nil {
+			return 0, err
+		}
+		if wanted, err = weighty(wanted, len(names) > 0); err != nil {
 			return 0, err
 		}
 		n, err := w.routed(ctx, service, wanted)
@@ -80,7 +89,7 @@ func (w *Waiter) Routed(ctx context.Context, service, instance string) (int, err
 		}
 		// A renderer that has applied the removal has applied the record too.
 		still := false
-		_, err = w.observe(ctx, service, name(service, instance)+" is routed", func(instances []*discovery.Instance, _ int64) (int64, bool) {
+		_, err = w.observe(ctx, service, func() string { return service + " is routed" }, func(instances []*discovery.Instance, _ int64) (int64, bool) {
 			still = !slices.ContainsFunc(wanted, func(i *discovery.Instance) bool {
 				return !slices.ContainsFunc(instances, func(o *discovery.Instance) bool { return o.Name == i.Name && o.Revision == i.Revision })
 			})
@@ -93,6 +102,23 @@ func (w *Waiter) Routed(ctx context.Context, service, instance string) (int, err
 			return n, nil
 		}
 	}
+}
+
+// weighty leaves out the instances that no balancer sends anything to, which is wrong if
+// each of them is meant.
+func weighty(instances []*discovery.Instance, each bool) ([]*discovery.Instance, error) {
+	var rest []*discovery.Instance
+	for _, i := range instances {
+		if i.Weight > 0 {
+			rest = append(rest, i)
+		} else if each {
+			return nil, fmt.Errorf("%s %w", i.ID(), ErrWeightless)
+		}
+	}
+	if len(rest) == 0 {
+		return nil, fmt.Errorf("all of %s %w", instances[0].Service, ErrWeightless)
+	}
+	return rest, nil
 }
 
 // routed waits until every renderer that covers the service routes to the instances.
@@ -115,8 +141,9 @@ func (w *Waiter) routed(ctx context.Context, service string, wanted []*discovery
 
 // Announced waits until the instance is in etcd.
 func (w *Waiter) Announced(ctx context.Context, service, instance string) error {
-	_, err := w.observe(ctx, service, name(service, instance)+" is not announced", func(instances []*discovery.Instance, _ int64) (int64, bool) {
-		return 0, len(matching(instances, instance)) > 0
+	id := name(service, instance)
+	_, err := w.observe(ctx, service, func() string { return id + " is not announced" }, func(instances []*discovery.Instance, _ int64) (int64, bool) {
+		return 0, there(instances, instance)
 	})
 	return err
 }
@@ -127,8 +154,9 @@ func (w *Waiter) Announced(ctx context.Context, service, instance string) error 
 func (w *Waiter) Gone(ctx context.Context, service, instance string, gone Gone) (int, error) {
 	seen := false
 	var failed error
-	revision, err := w.observe(ctx, service, name(service, instance)+" is still announced", func(instances []*discovery.Instance, revision int64) (int64, bool) {
-		there := len(matching(instances, instance)) > 0
+	id := name(service, instance)
+	revision, err := w.observe(ctx, service, func() string { return id + " is still announced" }, func(instances []*discovery.Instance, revision int64) (int64, bool) {
+		there := there(instances, instance)
 		switch {
 		case !there && !seen:
 			return gone.Since, true
@@ -142,14 +170,31 @@ func (w *Waiter) Gone(ctx context.Context, service, instance string, gone Gone) 
 		return 0, err
 	}
 	if revision == 0 {
-		return 0, fmt.Errorf("%s: %w", name(service, instance), ErrNotAnnounced)
+		return 0, fmt.Errorf("%s: %w", id, ErrNotAnnounced)
 	}
 	if seen && gone.Seen != nil {
 		if err := gone.Seen(revision); err != nil {
 			return 0, err
 		}
 	}
-	return w.Drained(ctx, map[string]int64{service: revision})
+	return w.Drained(ctx, map[string]int64{id: revision}, nil)
+}
+
+// Held says whether a renderer names the instance as one that it routes to, or may yet,
+// although its record is gone. When none does, silent are those that do not name them all.
+func (w *Waiter) Held(ctx context.Context, service, instance string) (held bool, silent []string, err error) {
+	_, err = w.proven(ctx, func(a *discovery.Acknowledgement) (covers bool, behind string) {
+		covers = a.Covers(w.Prefix, service)
+		switch {
+		case !covers:
+		case a.NamesHeld(name(service, instance)):
+			held = true
+		case a.MoreHeld:
+			silent = append(silent, a.ID+" on "+a.Node)
+		}
+		return covers, ""
+	})
+	return held, silent, err
 }
 
 // proven waits until judge finds nobody behind, and gives the number of those that cover.
@@ -189,7 +234,7 @@ func (w *Waiter) proven(ctx context.Context, judge func(*discovery.Acknowledgeme
 
 // observe follows a service until ok, and gives the revision that was found. Still is
 // what the error says when ok never came about.
-func (w *Waiter) observe(ctx context.Context, service, still string, ok func([]*discovery.Instance, int64) (int64, bool)) (int64, error) {
+func (w *Waiter) observe(ctx context.Context, service string, still func() string, ok func([]*discovery.Instance, int64) (int64, bool)) (int64, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var found int64
@@ -208,15 +253,30 @@ func (w *Waiter) observe(ctx context.Context, service, still string, ok func([]*
 	if !heard {
 		return 0, fmt.Errorf("etcd does not tell of service %s: %w", service, err)
 	}
-	return 0, fmt.Errorf("%s: %w", still, err)
+	return 0, fmt.Errorf("%s: %w", still(), err)
 }
 
-// matching gives the instance of that name, or all.
-func matching(instances []*discovery.Instance, name string) []*discovery.Instance {
-	if name == "" {
-		return instances
+// matching gives the named instances, or all of the service, and the id of one that is missing.
+func matching(instances []*discovery.Instance, service string, names []string) (found []*discovery.Instance, missing string) {
+	if len(names) == 0 {
+		if len(instances) == 0 {
+			missing = service
+		}
+		return instances, missing
 	}
-	return slices.DeleteFunc(slices.Clone(instances), func(i *discovery.Instance) bool { return i.Name != name })
+	for _, n := range names {
+		at := slices.IndexFunc(instances, func(i *discovery.Instance) bool { return i.Name == n })
+		if at < 0 {
+			return nil, name(service, n)
+		}
+		found = append(found, instances[at])
+	}
+	return found, ""
+}
+
+// there says whether the instance of that name is, or any.
+func there(instances []*discovery.Instance, name string) bool {
+	return slices.ContainsFunc(instances, func(i *discovery.Instance) bool { return name == "" || i.Name == name })
 }
 
 func name(service, instance string) string {
@@ -224,19 +284,4 @@ func name(service, instance string) string {
 		return service
 	}
 	return service + "/" + instance
-}
-
-// printable makes one line of what a renderer wrote, which may be all that its server said.
-func printable(s string) string {
-	const most = 300
-	line := strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if len(line) > most {
-		return strings.ToValidUTF8(line[:most], "") + "…"
-	}
-	return line
 }

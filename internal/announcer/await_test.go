@@ -3,6 +3,7 @@ package announcer
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -71,10 +72,18 @@ func failing(text string) func(*discovery.Acknowledgement) {
 	return func(a *discovery.Acknowledgement) { a.LastError = text }
 }
 
+func holding(ids ...string) func(*discovery.Acknowledgement) {
+	return func(a *discovery.Acknowledgement) { a.Held = ids }
+}
+
+func finished(revision int64, busy ...string) func(*discovery.Acknowledgement) {
+	return func(a *discovery.Acknowledgement) { a.Finished, a.Busy = revision, busy }
+}
+
 func elsewhere(a *discovery.Acknowledgement) { a.Prefix = "/applications" }
 
 func running(name string, revision int64) *discovery.Instance {
-	return &discovery.Instance{Service: "web", Name: name, Host: "10.0.0.5", Port: 80, Revision: revision}
+	return &discovery.Instance{Service: "web", Name: name, Host: "10.0.0.5", Port: 80, Weight: 100, Revision: revision}
 }
 
 type waitCase struct {
@@ -126,21 +135,45 @@ func TestDrained(t *testing.T) {
 		"two services, two ends": {renderers: []acks{{ack("r1", 6, 6, covering("web")), ack("r2", 4, 4, covering("db"))}, {ack("r1", 7, 7, covering("web")), ack("r2", 4, 4, covering("db"))}}, want: 2, took: time.Second},
 		"the deadline": {
 			renderers: []acks{{ack("r1", 7, 6, failing("nginx: [emerg]\nno \x1b[2Jmemory")), ack("r2", 7, 7), ack("r3", 1, 1)}},
-			err:       "not confirmed by r1 on lb, which has drained revision 6 of 7 (nginx: [emerg] no  [2Jmemory); r3 on lb, which has drained revision 1 of 7" + late,
+			err:       "not confirmed by r1 on lb, which has drained revision 6 of 7 (nginx: [emerg] no  [2Jmemory); r3 on lb, which has applied revision 1 of 7" + late,
 		},
 		"a long error": {
 			renderers: []acks{{ack("r1", 7, 6, failing(strings.Repeat("é", 1000)))}},
 			err:       "not confirmed by r1 on lb, which has drained revision 6 of 7 (" + strings.Repeat("é", 150) + "…)" + late,
 		},
-		"etcd is away": {err: "not confirmed by etcd, which does not answer" + late},
+		"one that holds it":               {renderers: []acks{{ack("r1", 7, 7, holding("web/b", "web/a"))}, {ack("r1", 7, 7, holding("web/b"))}}, want: 1, took: time.Second},
+		"one that does not tell all held": {renderers: []acks{{ack("r1", 7, 7, func(a *discovery.Acknowledgement) { a.MoreHeld = true })}, {ack("r1", 7, 7)}}, want: 1, took: time.Second},
+		"held by one of another prefix":   {renderers: []acks{{ack("r1", 7, 7, holding("web/a"), elsewhere)}}},
+		"held at the deadline": {
+			renderers: []acks{{ack("r1", 7, 7, holding("web/a"))}},
+			err:       "not confirmed by r1 on lb, which still holds web/a, of which it does not know that it is gone for good" + late,
+		},
+		"etcd is away":             {err: "not confirmed by etcd, which does not answer" + late},
+		"finished, nobody is busy": {renderers: []acks{{ack("r1", 7, 2, finished(7))}}, want: 1},
+		"another's is running":     {renderers: []acks{{ack("r1", 7, 2, finished(7, "web/b", "db/a"))}}, want: 1},
+		"its own is running":       {renderers: []acks{{ack("r1", 7, 2, finished(7, "web/a"))}, {ack("r1", 7, 2, finished(7))}}, want: 1, took: time.Second},
+		"one of two finishes":      {renderers: []acks{{ack("r1", 7, 7), ack("r2", 7, 2, finished(6))}, {ack("r1", 7, 7), ack("r2", 7, 2, finished(7))}}, want: 2, took: time.Second},
+		"requests run on at the deadline": {
+			renderers: []acks{{ack("r1", 7, 2, finished(7, "web/a", "web/x"))}},
+			err:       "not confirmed by r1 on lb, which still has requests running to web/a, web/x" + late,
+		},
+		"not all that are busy are named": {
+			renderers: []acks{{ack("r1", 7, 2, finished(7, "api/a"), func(a *discovery.Acknowledgement) { a.MoreBusy = true })}},
+			err:       "not confirmed by r1 on lb, which still has requests running to more instances than it can name, and perhaps to web/a" + late,
+		},
+		"what the dead were sent is over": {renderers: []acks{{ack("r1", 4, 0, covering("db"), finished(4, "db/a"))}}, want: 1},
+		"it is not": {
+			renderers: []acks{{ack("r1", 4, 0, covering("db"), finished(3))}},
+			err:       "not confirmed by r1 on lb, which has drained revision 3 of 4" + late,
+		},
 	}, func(ctx context.Context, w *Waiter) (int, error) {
-		return w.Drained(ctx, map[string]int64{"web": 7, "db": 4})
+		return w.Drained(ctx, map[string]int64{"web/x": 5, "web/a": 7}, map[string]int64{"db": 4})
 	})
 }
 
 func TestNothingWasWithdrawn(t *testing.T) {
 	w := &Waiter{Prefix: "/services"} // asks nobody
-	if n, err := w.Drained(t.Context(), nil); n != 0 || err != nil {
+	if n, err := w.Drained(t.Context(), nil, nil); n != 0 || err != nil {
 		t.Errorf("got %d, %v", n, err)
 	}
 }
@@ -152,7 +185,7 @@ func TestProofIsNotTakenBack(t *testing.T) {
 		handle(acks{ack("r1", 7, 7), ack("r2", 7, 6)})
 		return ctx.Err()
 	}}
-	if n, err := w.Drained(t.Context(), map[string]int64{"web": 7}); n != 1 || err != nil {
+	if n, err := w.Drained(t.Context(), map[string]int64{"web/a": 7}, nil); n != 1 || err != nil {
 		t.Errorf("got %d, %v, want 1", n, err)
 	}
 }
@@ -178,7 +211,25 @@ func TestRouted(t *testing.T) {
 			looks:     []look{{5, []*discovery.Instance{running("a", 5)}}, {6, nil}},
 			renderers: []acks{{ack("r1", 6, 6)}}, err: "web/a is not announced" + late,
 		},
+		"weight 0": {looks: []look{{5, []*discovery.Instance{weightless("a", 5)}}}, err: "web/a has weight 0: no balancer sends it anything"},
+		"weight 0 comes while it is waited for": {
+			looks:     []look{{5, []*discovery.Instance{running("a", 5)}}, {6, []*discovery.Instance{weightless("a", 6)}}},
+			renderers: []acks{{ack("r1", 6, 6)}}, err: "web/a has weight 0: no balancer sends it anything",
+		},
 	}, func(ctx context.Context, w *Waiter) (int, error) { return w.Routed(ctx, "web", "a") })
+}
+
+func weightless(name string, revision int64) *discovery.Instance {
+	i := running(name, revision)
+	i.Weight = 0
+	return i
+}
+
+func TestRoutedSeveral(t *testing.T) {
+	testWait(t, map[string]waitCase{
+		"both": {looks: []look{{5, []*discovery.Instance{running("a", 5)}}, {9, []*discovery.Instance{running("a", 5), running("b", 9), running("c", 10)}}}, renderers: []acks{{ack("r1", 9, 9)}}, want: 1, took: time.Second},
+		"one":  {looks: []look{{5, []*discovery.Instance{running("a", 5)}}}, err: "web/b is not announced" + late},
+	}, func(ctx context.Context, w *Waiter) (int, error) { return w.Routed(ctx, "web", "a", "b") })
 }
 
 func TestRoutedServiceMeansAllOfIt(t *testing.T) {
@@ -187,7 +238,12 @@ func TestRoutedServiceMeansAllOfIt(t *testing.T) {
 		"all":        {looks: here, renderers: []acks{{ack("r1", 5, 5)}, {ack("r1", 9, 9)}}, want: 1, took: time.Second},
 		"one is not": {looks: here, renderers: []acks{{ack("r1", 9, 9, skipping("web/b"))}}, err: "not confirmed by r1 on lb, which cannot route to web/b at 10.0.0.5:80" + late},
 		"none":       {looks: []look{{9, nil}}, err: "web is not announced" + late},
-	}, func(ctx context.Context, w *Waiter) (int, error) { return w.Routed(ctx, "web", "") })
+		"one of weight 0 does not count": {
+			looks:     []look{{9, []*discovery.Instance{running("a", 5), weightless("b", 9)}}},
+			renderers: []acks{{ack("r1", 5, 5)}}, want: 1,
+		},
+		"all of weight 0": {looks: []look{{9, []*discovery.Instance{weightless("a", 5)}}}, err: "all of web has weight 0: no balancer sends it anything"},
+	}, func(ctx context.Context, w *Waiter) (int, error) { return w.Routed(ctx, "web") })
 }
 
 func TestGone(t *testing.T) {
@@ -199,7 +255,8 @@ func TestGone(t *testing.T) {
 		"goes":                   {waitCase{looks: []look{here, away}, renderers: []acks{{ack("r1", 7, 6)}, {ack("r1", 7, 7)}}, want: 1, took: 2 * time.Second}, 0, 7},
 		"goes, unlike before":    {waitCase{looks: []look{here, away}, renderers: []acks{{ack("r1", 7, 7)}}, want: 1, took: time.Second}, 3, 7},
 		"went":                   {waitCase{looks: []look{away}, renderers: []acks{{ack("r1", 5, 5)}, {ack("r1", 6, 6)}}, want: 1, took: time.Second}, 6, 0},
-		"went, not yet drained":  {waitCase{looks: []look{away}, renderers: []acks{{ack("r1", 5, 5)}}, err: "not confirmed by r1 on lb, which has drained revision 5 of 6" + late}, 6, 0},
+		"went, not yet drained":  {waitCase{looks: []look{away}, renderers: []acks{{ack("r1", 6, 5)}}, err: "not confirmed by r1 on lb, which has drained revision 5 of 6" + late}, 6, 0},
+		"went, and is held":      {waitCase{looks: []look{away}, renderers: []acks{{ack("r1", 6, 6, holding("web/a"))}, {ack("r1", 6, 6, holding("web/ab"))}}, want: 1, took: time.Second}, 6, 0},
 		"stays":                  {waitCase{looks: []look{here}, err: "web/a is still announced" + late}, 6, 0},
 		"nobody knows since":     {waitCase{looks: []look{away}, renderers: []acks{{ack("r1", 9, 9)}}, err: "web/a: it is not announced"}, 0, 0},
 		"etcd is away":           {waitCase{err: "etcd does not tell of service web" + late}, 0, 0},
@@ -215,6 +272,27 @@ func TestGone(t *testing.T) {
 		if seen != tc.seen {
 			t.Errorf("%s: seen at %d, want %d", name, seen, tc.seen)
 		}
+	}
+}
+
+func TestHeld(t *testing.T) {
+	more := func(a *discovery.Acknowledgement) { a.MoreHeld = true }
+	for _, tc := range []struct {
+		renderers acks
+		held      bool
+		silent    []string
+	}{
+		{renderers: acks{ack("r1", 7, 7), ack("r2", 7, 7, holding("web/b", "web/a"))}, held: true},
+		{renderers: acks{ack("r1", 7, 7, holding("web/ab", "api/a")), ack("r2", 7, 7, holding("web/a"), elsewhere)}},
+		{renderers: acks{ack("r1", 7, 7, more), ack("r2", 7, 7), ack("r3", 7, 7, more, elsewhere)}, silent: []string{"r1 on lb"}},
+		{renderers: acks{ack("r1", 7, 7, more, holding("web/a"))}, held: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			held, silent, err := waiter([]acks{tc.renderers}, nil).Held(t.Context(), "web", "a")
+			if held != tc.held || !slices.Equal(silent, tc.silent) || err != nil {
+				t.Errorf("got %t, %q, %v, want %t, %q", held, silent, err, tc.held, tc.silent)
+			}
+		})
 	}
 }
 

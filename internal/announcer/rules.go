@@ -28,7 +28,9 @@ type Rules struct {
 	// Bridge, if not nil, knows the addresses of this machine's container bridges.
 	Bridge func(netip.Addr) bool
 
-	Single   bool // one container by name: its instance is called like it, without the node
+	// Single is true of one container by name. Its instance is called like it, without the node,
+	// and it need not ask to be announced: it may ask not to be, of the machine's own announcer.
+	Single   bool
 	Explicit bool // announce only containers that ask for it
 
 	// Flags holds what the operator said, by the setting's name: "service", "port",
@@ -70,7 +72,7 @@ func (r *Rules) Decide(c *docker.Container) []Decision {
 	whole := func(err error) []Decision {
 		return []Decision{{Container: c.Name, Settings: s.used, Dropped: unknown, Err: err}}
 	}
-	asked := asks(c)
+	asked, explicit := asks(c), r.Explicit && !r.Single
 	named := func(p docker.Port) bool { return asked || r.settings(c, p).named() }
 	heeded := func(p docker.Port) bool { return !r.settings(c, p).ignored() }
 	switch {
@@ -78,7 +80,7 @@ func (r *Rules) Decide(c *docker.Container) []Decision {
 		return whole(fmt.Errorf("%w: container is %s", errSilent, c.State))
 	case c.Health == "starting" || c.Health == "unhealthy":
 		return whole(fmt.Errorf("%w: health is %s", errSilent, c.Health))
-	case r.Explicit && !named(docker.Port{}) && !slices.ContainsFunc(c.Ports, named):
+	case explicit && !named(docker.Port{}) && !slices.ContainsFunc(c.Ports, named):
 		return whole(fmt.Errorf("%w: --explicit, and neither a rollcall label or variable nor SERVICE_NAME asks for it", errSilent))
 	case s.ignored() && !slices.ContainsFunc(c.Ports, heeded):
 		return whole(fmt.Errorf("%w: ignored, as its %s says", errSilent, s.source("ignore")))
@@ -101,7 +103,7 @@ func (r *Rules) Decide(c *docker.Container) []Decision {
 		switch {
 		case own.ignored():
 			d.Err = fmt.Errorf("%w: port ignored, as its %s says", errSilent, own.source("ignore"))
-		case r.Explicit && !asked && !own.named():
+		case explicit && !asked && !own.named():
 			d.Err = fmt.Errorf("%w: --explicit, and no SERVICE_NAME asks for this port", errSilent)
 		default:
 			d.Err = r.decide(d, c, network, own, ports)

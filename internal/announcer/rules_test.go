@@ -90,6 +90,13 @@ func TestDecideWhether(t *testing.T) {
 		"ignored as registrator":     {nil, says{env("SERVICE_IGNORE", "no")}, nothing("ignored, as its variable SERVICE_IGNORE says")},
 		"ignored, but not really":    {nil, says{label("rollcall.ignore", "false"), env("SERVICE_IGNORE", "1")}, web},
 		"ignored, emptied":           {nil, says{label("rollcall.ignore", "")}, web},
+		"ignored, sidekick":          {flags{single}, says{label("rollcall.ignore", "true")}, []string{"80/tcp: nginx/web1 10.0.0.5:32768 tcp"}},
+		"explicit, sidekick":         {flags{single, explicit}, nil, []string{"80/tcp: nginx/web1 10.0.0.5:32768 tcp"}},
+		"one port ignored, sidekick": {
+			flags{single},
+			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("rollcall.ignore", "1", "rollcall.443.ignore", "1")},
+			[]string{"80/tcp: nginx-80/web1-80 10.0.0.5:1 tcp", "443/tcp: nothing to announce: port ignored, as its label rollcall.443.ignore says"},
+		},
 		"ignored but for one port": {
 			nil,
 			says{ports(published(80, "tcp", "0.0.0.0:1"), published(443, "tcp", "0.0.0.0:2")), label("rollcall.ignore", "1", "rollcall.443.ignore", "false")},

@@ -136,10 +136,11 @@ func (s *settings) old(name string) (value string, own bool, from string) {
 	return "", false, ""
 }
 
-// ignored says whether the port is to be left alone. "false" takes back what an image says.
+// ignored says whether the port is to be left alone. "false" takes back what an image says. Of a
+// container that is announced by name only single ports are: as a whole it is asked for.
 func (s *settings) ignored() bool {
-	v, _, _ := s.find("ignore")
-	return v != "" && v != "false"
+	v, own, _ := s.find("ignore")
+	return v != "" && v != "false" && (own || !s.rules.Single)
 }
 
 // meta gathers what is to be told beside: registrator's attributes and tags, variables,

@@ -49,9 +49,25 @@ func alias(fs *pflag.FlagSet, flag, variable string) {
 	f.Annotations[annotation] = append(f.Annotations[annotation], variable)
 }
 
+// withoutEnv marks a flag that has no variable.
+const withoutEnv = "rollcall_without_env"
+
+// WithoutEnv keeps BindEnv from giving a flag a variable: one that would mean
+// something else to another command.
+func WithoutEnv(fs *pflag.FlagSet, flag string) {
+	f := fs.Lookup(flag)
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[withoutEnv] = nil
+}
+
 // name notes a flag's own variable before any others and tells of all in the flag's help.
 func name(f *pflag.Flag, prefix string) {
 	own := prefix + "_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	if _, without := f.Annotations[withoutEnv]; without {
+		return
+	}
 	if f.Name == "help" || f.Name == "version" || slices.Contains(f.Annotations[annotation], own) {
 		return
 	}

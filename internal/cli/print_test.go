@@ -87,15 +87,17 @@ func TestVersion(t *testing.T) {
 		return s
 	}
 	for _, tc := range []struct {
-		info debug.BuildInfo
-		want string
+		release string
+		info    debug.BuildInfo
+		want    string
 	}{
-		{debug.BuildInfo{GoVersion: "go1.26.0"}, "devel (go1.26.0)"},
-		{debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "(devel)"}, Settings: setting("GOOS", "linux", "GOARCH", "amd64")}, "devel (go1.26.0, linux/amd64)"},
-		{debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v0.1.0"}, Settings: setting("vcs.revision", "52c7248a14c0ffee52c7", "vcs.modified", "false")}, "v0.1.0 (commit 52c7248a14c0, go1.26.0)"},
-		{debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v0.1.0+dirty"}, Settings: setting("vcs.revision", "52c7", "vcs.modified", "true")}, "v0.1.0+dirty (commit 52c7, modified, go1.26.0)"},
+		{"1.2.3", debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "(devel)"}}, "1.2.3 (go1.26.0)"},
+		{"", debug.BuildInfo{GoVersion: "go1.26.0"}, "devel (go1.26.0)"},
+		{"", debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "(devel)"}, Settings: setting("GOOS", "linux", "GOARCH", "amd64")}, "devel (go1.26.0, linux/amd64)"},
+		{"", debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v0.1.0"}, Settings: setting("vcs.revision", "52c7248a14c0ffee52c7", "vcs.modified", "false")}, "v0.1.0 (commit 52c7248a14c0, go1.26.0)"},
+		{"", debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v0.1.0+dirty"}, Settings: setting("vcs.revision", "52c7", "vcs.modified", "true")}, "v0.1.0+dirty (commit 52c7, modified, go1.26.0)"},
 	} {
-		if got := version(&tc.info); got != tc.want {
+		if got := version(tc.release, &tc.info); got != tc.want {
 			t.Errorf("got %s, want %s", got, tc.want)
 		}
 	}

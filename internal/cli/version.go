@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"cmp"
 	"runtime/debug"
 	"strings"
 )
 
-// Version says what this program was built from: the module's version, the
+// release is the version that `make package` gives, where no tag may say it to the go
+// command. A variable is all that the linker can set (-X), and only the linker does.
+var release string //nolint:gochecknoglobals // written by the linker, never by the program
+
+// Version says what this program was built from: the release or the module's version, the
 // commit and whether the working tree was clean, and the Go version, as far as
 // the go command wrote them into the binary.
 func Version() string {
@@ -13,15 +18,15 @@ func Version() string {
 	if !ok {
 		return "unknown"
 	}
-	return version(info)
+	return version(release, info)
 }
 
-func version(info *debug.BuildInfo) string {
+func version(release string, info *debug.BuildInfo) string {
 	settings := map[string]string{}
 	for _, s := range info.Settings {
 		settings[s.Key] = s.Value
 	}
-	number := info.Main.Version
+	number := cmp.Or(release, info.Main.Version)
 	if number == "" || number == "(devel)" {
 		number = "devel"
 	}

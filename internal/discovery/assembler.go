@@ -32,6 +32,7 @@ type entry struct {
 type leaf struct {
 	value    string
 	revision int64
+	lease    int64
 }
 
 // NewAssembler starts with an empty catalog below prefix.
@@ -45,20 +46,21 @@ func NewAssembler(prefix string) *Assembler {
 	}
 }
 
-// Put says that key now has this value, since the given revision.
-func (a *Assembler) Put(key string, value []byte, revision int64) {
+// Put says that key now has this value, since the given revision, and hangs on this
+// lease; 0 for none.
+func (a *Assembler) Put(key string, value []byte, revision, lease int64) {
 	service, name, field, ok := a.split(key)
 	if !ok {
 		a.refuse(Refusal{Key: key, Reason: "key is not SERVICE/INSTANCE below the prefix", Revision: revision})
 		return
 	}
-	id := service + "/" + name
+	id := a.id(key, service, name)
 	e := a.entries[id]
 	if e == nil {
 		e = &entry{}
 		a.entries[id] = e
 	}
-	v := leaf{string(value), revision}
+	v := leaf{string(value), revision, lease}
 	if field == "" {
 		e.leaf = &v
 	} else {
@@ -77,7 +79,7 @@ func (a *Assembler) Delete(key string) {
 		a.accept(key)
 		return
 	}
-	id := service + "/" + name
+	id := a.id(key, service, name)
 	e := a.entries[id]
 	if e == nil {
 		return
@@ -91,6 +93,11 @@ func (a *Assembler) Delete(key string) {
 		delete(a.entries, id)
 	}
 	a.touch(service, name, field)
+}
+
+// id gives "service/instance", as the part of the key that it is.
+func (a *Assembler) id(key, service, name string) string {
+	return key[len(a.prefix):][:len(service)+1+len(name)]
 }
 
 // touch notes that an instance may have changed. A field behind a key of the
@@ -126,20 +133,23 @@ func (a *Assembler) assemble(service, name string) *Instance {
 	r := Refusal{Key: a.prefix + service + "/" + name}
 	e := a.entries[service+"/"+name]
 	var inst *Instance
+	var lease int64
 	var err error
 	switch {
 	case e == nil:
 		a.accept(r.Key)
 		return nil
 	case e.leaf != nil:
-		r.Revision = e.leaf.revision
+		r.Revision, lease = e.leaf.revision, e.leaf.lease
 		inst, err = DecodeRecord(service, name, []byte(e.leaf.value))
 		e.leaf.value = "" // nobody reads it again; a refused one may be large
 	default:
 		fields := make(map[string]string, len(e.fields))
 		for f, v := range e.fields {
 			fields[f] = v.value
-			r.Revision = max(r.Revision, v.revision)
+			if v.revision > r.Revision || v.revision == r.Revision && v.lease > lease {
+				r.Revision, lease = v.revision, v.lease
+			}
 		}
 		inst, r.Incomplete, err = decodeDirectory(service, name, fields)
 	}
@@ -149,7 +159,7 @@ func (a *Assembler) assemble(service, name string) *Instance {
 		return nil
 	}
 	a.accept(r.Key)
-	inst.Revision = r.Revision
+	inst.Revision, inst.Lease = r.Revision, lease
 	return inst
 }
 

@@ -23,10 +23,10 @@ func newHistory() *history {
 	return &history{assembler: NewAssembler("/services"), keys: map[string]leaf{}}
 }
 
-func (h *history) put(key, value string) {
+func (h *history) put(key, value string, lease int64) {
 	h.revision++
-	h.keys[key] = leaf{value, h.revision}
-	h.assembler.Put(key, []byte(value), h.revision)
+	h.keys[key] = leaf{value, h.revision, lease}
+	h.assembler.Put(key, []byte(value), h.revision, lease)
 }
 
 func (h *history) delete(key string) {
@@ -40,7 +40,7 @@ func (h *history) check(t *testing.T) *Catalog {
 	t.Helper()
 	scratch := NewAssembler("/services")
 	for key, v := range h.keys {
-		scratch.Put(key, []byte(v.value), v.revision)
+		scratch.Put(key, []byte(v.value), v.revision, v.lease)
 	}
 	want, got := scratch.Catalog(h.revision), h.assembler.Catalog(h.revision)
 	if diff := diff(want, got); diff != "" {
@@ -114,7 +114,7 @@ func TestAssemblerIncremental(t *testing.T) {
 					case r.IntN(20) == 0:
 						h.delete(randomKey(r)) // perhaps never there
 					default:
-						h.put(randomKey(r), pick(r, randomValues))
+						h.put(randomKey(r), pick(r, randomValues), r.Int64N(3))
 					}
 				}
 				c := h.check(t)
@@ -140,7 +140,7 @@ func TestAssemblerIncremental(t *testing.T) {
 
 // copyCatalog copies a catalog so deeply that nothing is shared with it.
 func copyCatalog(c *Catalog) *Catalog {
-	d := &Catalog{Revision: c.Revision, Refused: slices.Clone(c.Refused), Services: slices.Clone(c.Services)}
+	d := &Catalog{Revision: c.Revision, Refused: slices.Clone(c.Refused), Mourned: slices.Clone(c.Mourned), Services: slices.Clone(c.Services)}
 	for n, s := range c.Services {
 		d.Services[n] = &Service{Name: s.Name, Instances: slices.Clone(s.Instances)}
 		for k, i := range s.Instances {
@@ -158,7 +158,7 @@ func TestAssemblerForgets(t *testing.T) {
 		id := fmt.Sprintf("/services/s%d/i%d", n%7, n)
 		keys := []string{id, id + "/host", id + "/port", id + "/x/y", fmt.Sprint("/services/", n)}
 		for _, key := range keys {
-			h.put(key, pick(rand.New(rand.NewPCG(uint64(n), 1)), randomValues))
+			h.put(key, pick(rand.New(rand.NewPCG(uint64(n), 1)), randomValues), 0)
 		}
 		if n%3 == 0 {
 			h.check(t)
@@ -189,7 +189,7 @@ func checkEmpty(t *testing.T, a *Assembler) {
 // as etcd allows, is not kept once it is decoded.
 func TestAssemblerForgetsValues(t *testing.T) {
 	a := NewAssembler("/services")
-	a.Put("/services/web/a", make([]byte, 1<<20), 1)
+	a.Put("/services/web/a", make([]byte, 1<<20), 1, 0)
 	a.Catalog(1)
 	if n := len(a.entries["web/a"].leaf.value); n != 0 {
 		t.Errorf("%d bytes are kept", n)
@@ -203,7 +203,7 @@ func TestAssemblerChangeIsFlat(t *testing.T) {
 		key, value, revision := benchmarkKey(5), benchmarkValue(1), int64(instances)
 		return testing.AllocsPerRun(100, func() {
 			revision++
-			a.Put(key, value, revision)
+			a.Put(key, value, revision, 0)
 			a.Catalog(revision)
 		})
 	}

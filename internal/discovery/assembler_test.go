@@ -13,7 +13,7 @@ import (
 // put feeds keys, in the order given, at revisions 1, 2, 3, …
 func put(a *Assembler, pairs ...string) {
 	for n := 0; n < len(pairs); n += 2 {
-		a.Put(pairs[n], []byte(pairs[n+1]), int64(n/2+1))
+		a.Put(pairs[n], []byte(pairs[n+1]), int64(n/2+1), 0)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestAssembler(t *testing.T) {
 			for _, each := range []bool{false, true} {
 				a := NewAssembler("/services")
 				for n := 0; n < len(tt.put); n += 2 {
-					a.Put(tt.put[n], []byte(tt.put[n+1]), int64(n/2+1))
+					a.Put(tt.put[n], []byte(tt.put[n+1]), int64(n/2+1), 0)
 					if each {
 						a.Catalog(int64(n))
 					}
@@ -133,7 +133,7 @@ func TestAssembler(t *testing.T) {
 func TestAssemblerDoesNotKeepTheBuffer(t *testing.T) {
 	a := NewAssembler("/services")
 	value := []byte("10.0.0.5:80")
-	a.Put("/services/web/a", value, 1)
+	a.Put("/services/web/a", value, 1, 0)
 	copy(value, "99.9.9.9:99")
 	if got, want := show(a.Catalog(1)), []string{"web/a 10.0.0.5:80 @1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -173,9 +173,9 @@ func TestAssemblerShares(t *testing.T) {
 	if same.Revision != 7 || before.Revision != 6 {
 		t.Errorf("revisions %d and %d, want 6 and 7", before.Revision, same.Revision)
 	}
-	a.Put("/services/b/9", []byte("bad"), 8)         // refused: b is as it was
-	a.Put("/services/b/8/host", []byte("x"), 9)      // incomplete: b is as it was
-	a.Put("/services/b/1/weight", []byte("200"), 10) // behind b/1's own key
+	a.Put("/services/b/9", []byte("bad"), 8, 0)         // refused: b is as it was
+	a.Put("/services/b/8/host", []byte("x"), 9, 0)      // incomplete: b is as it was
+	a.Put("/services/b/1/weight", []byte("200"), 10, 0) // behind b/1's own key
 	same = a.Catalog(10)
 	if !slices.Equal(before.Services, same.Services) {
 		t.Error("records that are refused or hidden changed a service")
@@ -184,7 +184,7 @@ func TestAssemblerShares(t *testing.T) {
 		t.Errorf("refused: %v, before %v", same.Refused, before.Refused)
 	}
 
-	a.Put("/services/a/2", []byte("10.0.0.7:80"), 11)
+	a.Put("/services/a/2", []byte("10.0.0.7:80"), 11, 0)
 	after := a.Catalog(11)
 	if service(after, "b") != service(before, "b") || service(after, "c") != service(before, "c") {
 		t.Error("services that did not change are not shared")
@@ -203,5 +203,28 @@ func TestAssemblerShares(t *testing.T) {
 		"? /services/b/1 @10", "? /services/b/8 @9", "! /services/b/9 @8", "! /services/x/1 @6",
 	}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestAssemblerLease: an instance has the lease of its newest key, which may be none.
+func TestAssemblerLease(t *testing.T) {
+	a := NewAssembler("/services")
+	for n, step := range []struct {
+		key, value string
+		lease      int64
+		want       int64
+	}{
+		{"/services/web/a", "10.0.0.5:80", 7, 7},
+		{"/services/web/a", "10.0.0.5:80", 8, 8}, // the same record, taken up by another
+		{"/services/web/a", "10.0.0.5:80", 0, 0},
+		{"/services/web/b/host", "10.0.0.6", 9, 0},
+		{"/services/web/b/port", "80", 3, 3},
+		{"/services/web/b/host", "10.0.0.7", 4, 4},
+	} {
+		a.Put(step.key, []byte(step.value), int64(n+1), step.lease)
+		s, _ := a.Catalog(int64(n + 1)).Service("web")
+		if got := s.Instances[len(s.Instances)-1].Lease; got != step.want {
+			t.Errorf("after %+v the lease is %d", step, got)
+		}
 	}
 }

@@ -2,7 +2,9 @@ package discovery
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
+	"time"
 )
 
 // benchmarkKey spreads instances over services of ten, as machines have them.
@@ -20,7 +22,7 @@ func benchmarkValue(n int) []byte {
 func loaded(instances int) *Assembler {
 	a := NewAssembler("/services")
 	for n := range instances {
-		a.Put(benchmarkKey(n), benchmarkValue(n), int64(n+1))
+		a.Put(benchmarkKey(n), benchmarkValue(n), int64(n+1), 0)
 	}
 	a.Catalog(int64(instances))
 	return a
@@ -38,7 +40,7 @@ func BenchmarkAssemblerLoad(b *testing.B) {
 			for b.Loop() {
 				a := NewAssembler("/services")
 				for n, key := range keys {
-					a.Put(key, values[n], int64(n+1))
+					a.Put(key, values[n], int64(n+1), 0)
 				}
 				if got := a.Catalog(1).Len(); got != instances {
 					b.Fatalf("%d instances, want %d", got, instances)
@@ -63,7 +65,7 @@ func BenchmarkAssemblerChangeLarge(b *testing.B) {
 		b.Run(fmt.Sprint(instances), func(b *testing.B) {
 			a := NewAssembler("/services")
 			for n := range instances {
-				a.Put(fmt.Sprint("/services/web/web", n), benchmarkValue(n), int64(n+1))
+				a.Put(fmt.Sprint("/services/web/web", n), benchmarkValue(n), int64(n+1), 0)
 			}
 			a.Catalog(int64(instances))
 			benchmarkChange(b, a, fmt.Sprint("/services/web/web", instances/2))
@@ -77,7 +79,7 @@ func benchmarkChange(b *testing.B, a *Assembler, key string) {
 	b.ReportAllocs()
 	for b.Loop() {
 		revision++
-		a.Put(key, values[revision%2], revision)
+		a.Put(key, values[revision%2], revision, 0)
 		a.Catalog(revision)
 	}
 }
@@ -97,6 +99,56 @@ func BenchmarkDecodeRecord(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkAssemblerHeap: what a catalog and its assembler keep, for each instance.
+func BenchmarkAssemblerHeap(b *testing.B) {
+	const instances = 50_000
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for b.Loop() {
+		before := heap()
+		a := loaded(instances)
+		b.ReportMetric(float64(heap()-before)/instances, "B/instance")
+		runtime.KeepAlive(a)
+	}
+}
+
+// BenchmarkGuard: what the guard adds to a change: while all is well, and while all
+// that there was is held and one thing after the other returns.
+func BenchmarkGuard(b *testing.B) {
+	const instances = 50_000
+	now := time.Now()
+	for _, held := range []bool{false, true} {
+		b.Run(fmt.Sprint("held=", held), func(b *testing.B) {
+			a, g := NewAssembler("/services"), NewGuard("/services", 0.5, time.Hour)
+			for n := range instances {
+				a.Put(benchmarkKey(n), []byte("10.0.0.5:80"), int64(n+1), 1)
+			}
+			g.Observe(a.Catalog(instances), now)
+			if held {
+				g.Confirm(g.Observe(NewAssembler("/services").Catalog(instances), now))
+				a = NewAssembler("/services")
+			}
+			g.Judge(now)
+			var took time.Duration
+			n := 0
+			for b.Loop() {
+				n++
+				a.Put(benchmarkKey(n*7%instances), []byte("10.0.0.5:81"), int64(instances+n), 1)
+				c := a.Catalog(int64(instances + n))
+				began := time.Now()
+				g.Observe(c, now)
+				g.Judge(now)
+				took += time.Since(began)
+			}
+			b.ReportMetric(float64(took.Microseconds())/float64(n), "µs/change")
 		})
 	}
 }

@@ -57,6 +57,12 @@ type Instance struct {
 	// Revision is etcd's revision of the newest key the instance was read from;
 	// 0 when it did not come from etcd.
 	Revision int64
+
+	// Lease is the id of the lease that the newest key hangs on; 0 if it hangs on none.
+	Lease int64
+	// Held is set for an instance whose record went with its lease, together with so
+	// many others of its service that it is rather etcd or the network that failed.
+	Held bool
 }
 
 // Endpoint gives host and port in the form "10.0.0.5:80" or "[2001:db8::5]:80".
@@ -92,6 +98,14 @@ type Catalog struct {
 	Revision int64
 	Services []*Service // sorted by name; never one without instances
 	Refused  []Refusal  // sorted by key
+
+	// Mourned names instances, as "service/instance" and sorted, that are gone and may yet
+	// be back as held, see Guard: nobody knows that they were deleted, and should more go
+	// the way they went, that was no end.
+	Mourned []string
+
+	// Stale is set while etcd has not answered since the start, for what was read from a cache.
+	Stale bool
 }
 
 // A Refusal says why a key below the prefix is not part of the catalog.

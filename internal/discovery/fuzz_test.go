@@ -147,7 +147,7 @@ func FuzzAssembler(f *testing.F) {
 			case op < 8:
 				h.delete(key)
 			case op < 28:
-				h.put(key, values[op%len(values)])
+				h.put(key, values[op%len(values)], 0)
 			default:
 				checkCatalog(t, h.check(t))
 			}

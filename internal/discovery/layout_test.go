@@ -147,7 +147,7 @@ func read(t *testing.T, r Record) []*Instance {
 	t.Helper()
 	a := NewAssembler("/services")
 	for key, value := range r.Values {
-		a.Put(key, []byte(value), 0)
+		a.Put(key, []byte(value), 0, 0)
 	}
 	c := a.Catalog(1)
 	for _, refusal := range c.Refused {

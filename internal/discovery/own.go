@@ -25,19 +25,36 @@ type Acknowledgement struct {
 	Services []string `json:"services,omitempty"` // the services it covers; empty means all
 	Proxy    string   `json:"proxy"`              // nginx, apache, haproxy
 	Node     string   `json:"node"`
+	// Output is the file that is kept, which tells two renderers of one node apart.
+	Output string `json:"output,omitempty"`
 
 	// Applied: every worker that accepts connections serves a configuration at
 	// least as new as this revision.
 	Applied int64 `json:"applied"`
-	// Drained: besides, no worker of an older configuration is left, so no
-	// request to an instance removed by this revision is running.
+	// Finished: besides, no worker of an older configuration is left. All that may still
+	// be running of what was removed by this revision are requests to those in Busy.
+	Finished int64 `json:"finished"`
+	// Drained: besides, no request to any instance removed by this revision is running.
 	Drained int64 `json:"drained"`
 
 	// Skipped names instances, as "service/instance", that are in the catalog but
 	// cannot be routed to: their host name does not resolve, say.
 	Skipped []string `json:"skipped,omitempty"`
-	// More says that Skipped does not name them all.
-	More bool `json:"more_skipped,omitempty"`
+	// Held names instances that are, or may yet be, routed to although their records are
+	// gone, see Instance.Held and Catalog.Mourned, or lead elsewhere by now. Nobody may take
+	// one of them for gone.
+	Held []string `json:"held,omitempty"`
+
+	// Busy names instances, as "service/instance", that were removed and get no new requests,
+	// while one that began before may still be running. A service stands for one of its
+	// instances of which only the address is known.
+	Busy []string `json:"busy,omitempty"`
+
+	// More says that Skipped does not name them all, MoreHeld that Held does not, MoreBusy
+	// that Busy does not.
+	More     bool `json:"more_skipped,omitempty"`
+	MoreHeld bool `json:"more_held,omitempty"`
+	MoreBusy bool `json:"more_busy,omitempty"`
 
 	Generation string `json:"generation,omitempty"`
 	Healthy    bool   `json:"healthy"`
@@ -49,9 +66,46 @@ func (a *Acknowledgement) Covers(prefix, service string) bool {
 	return a.Prefix == prefix && (len(a.Services) == 0 || slices.Contains(a.Services, service))
 }
 
-// Routes says whether the balancer is proven to send requests to an instance.
+// Routes says whether the balancer is proven to send requests to an instance. None are
+// sent to one of weight 0.
 func (a *Acknowledgement) Routes(prefix string, i *Instance) bool {
-	return a.Covers(prefix, i.Service) && a.Applied >= i.Revision && !a.More && !slices.Contains(a.Skipped, i.ID())
+	return i.Weight > 0 && a.Covers(prefix, i.Service) && a.Applied >= i.Revision && !a.More && !slices.Contains(a.Skipped, i.ID())
+}
+
+// Gone says whether the balancer is proven to be done with an instance that was removed by
+// the revision: no request to it is running, and none will be sent. The id is as for Holds.
+// What an older render writes has no Finished: only Drained counts there.
+func (a *Acknowledgement) Gone(id string, revision int64) bool {
+	switch {
+	case a.Holds(id):
+		return false
+	case a.Drained >= revision:
+		return true
+	default:
+		return a.Finished >= revision && !a.MoreBusy && !a.NamesBusy(id)
+	}
+}
+
+// Holds says whether the balancer may route to an instance whose record is gone. The id
+// is "service/instance", or that of a service for any of its instances.
+func (a *Acknowledgement) Holds(id string) bool {
+	return a.MoreHeld || a.NamesHeld(id)
+}
+
+// NamesHeld says whether Held names the instance, or any of the service.
+func (a *Acknowledgement) NamesHeld(id string) bool { return names(a.Held, id) }
+
+// NamesBusy says whether Busy names the instance, or any of the service, or may mean it.
+func (a *Acknowledgement) NamesBusy(id string) bool {
+	service, _, _ := strings.Cut(id, "/")
+	return names(a.Busy, id) || slices.Contains(a.Busy, service)
+}
+
+// names says whether a list of instances has the one, or any of the service.
+func names(list []string, id string) bool {
+	return slices.ContainsFunc(list, func(other string) bool {
+		return other == id || strings.HasPrefix(other, id+"/")
+	})
 }
 
 // Key gives the key the acknowledgement is kept under.

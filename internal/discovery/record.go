@@ -170,7 +170,9 @@ func SplitHostPort(s string) (host string, port uint16, err error) {
 
 // encodeJSON writes the record that DecodeRecord reads. Weight and protocol are
 // always written, so that a script need not know the defaults.
-func (i *Instance) encodeJSON() ([]byte, error) {
+func (i *Instance) encodeJSON() ([]byte, error) { return json.Marshal(i.wire()) }
+
+func (i *Instance) wire() wire {
 	w := wire{
 		Host: i.Host, Port: wirePort(i.Port), Version: i.Version, Proto: i.Proto, Weight: &i.Weight,
 		Node: i.Node, Machine: i.Machine, Container: i.Container, Hosts: i.Hosts, Path: i.Path, Meta: i.Meta,
@@ -178,7 +180,7 @@ func (i *Instance) encodeJSON() ([]byte, error) {
 	if !i.Started.IsZero() {
 		w.Started = i.Started.Format(time.RFC3339)
 	}
-	return json.Marshal(w)
+	return w
 }
 
 // setStarted reads a time as records have it; none is no error.

@@ -143,7 +143,7 @@ func (s *Supervisor) end(c *child) error {
 		}
 		left = append(left, c.Process)
 	}
-	if workers(left).Wait(ctx) != nil {
+	if waitAll(ctx, left) != nil {
 		s.log.Warn("server did not finish in time", "timeout", s.cfg.StopTimeout)
 	}
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
@@ -155,7 +155,7 @@ func (s *Supervisor) end(c *child) error {
 		}
 		_ = signalAll(left, sig)
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		err := workers(left).Wait(ctx)
+		err := waitAll(ctx, left)
 		cancel()
 		if err != nil && sig == unix.SIGKILL {
 			return fmt.Errorf("stop %s: %d processes survived SIGKILL", s.cfg.Name, len(left))
@@ -176,6 +176,16 @@ func (s *Supervisor) silence() {
 	}
 	s.mu.Unlock()
 	s.readers.Wait()
+}
+
+// waitAll returns when all are gone, or with the context's error.
+func waitAll(ctx context.Context, ps []Process) error {
+	for _, p := range ps {
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func signalAll(ps []Process, sig unix.Signal) error {

@@ -2,7 +2,10 @@ package reload
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -13,27 +16,40 @@ import (
 
 const maxOutput = 4096
 
-// runCommand runs a server's own command without a shell, in a process group of
-// its own, which is killed as a whole when the context ends: a command that hangs
-// must not keep render from its work, nor leave children behind.
-func runCommand(ctx context.Context, argv ...string) (output string, err error) {
+// Run is the Runner of this machine.
+func Run(ctx context.Context, argv ...string) (output string, err error) {
+	return runWith(ctx, nil, argv...)
+}
+
+// runWith runs a command with variables added to the environment. It gets a session
+// of its own: there is no terminal on which it could ask somebody for a passphrase,
+// and it is killed as a whole when the context ends. A command that hangs must not
+// keep render from its work, nor leave children behind. What a command that succeeds
+// has left running, such as a server that it started, stays.
+func runWith(ctx context.Context, env []string, argv ...string) (output string, err error) {
 	var out tail
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
-	if ctx.Err() != nil && err != nil {
-		err = context.Cause(ctx)
+	switch {
+	case errors.Is(err, exec.ErrWaitDelay): // it has ended well; what it left holds its output open
+		err = nil
+	case ctx.Err() != nil && err != nil:
+		err = fmt.Errorf("killed: %w", context.Cause(ctx))
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		err = fmt.Errorf("%w (hint: is it still installed?)", err)
 	}
 	return out.String(), err
 }
 
 // check runs a server's check of a whole configuration. The server's words and
 // the error name the files that people know.
-func (w *whole) check(ctx context.Context, argv ...string) error {
-	out, err := runCommand(ctx, argv...)
+func (w *whole) check(ctx context.Context, run Runner, argv ...string) error {
+	out, err := run(ctx, argv...)
 	if err == nil {
 		return nil
 	}
@@ -44,11 +60,11 @@ func (w *whole) check(ctx context.Context, argv ...string) error {
 type tail struct{ b []byte }
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.b = append(t.b, p...)
+	t.b = append(t.b, p[max(0, len(p)-maxOutput):]...)
 	if over := len(t.b) - maxOutput; over > 0 {
 		t.b = append(t.b[:0], t.b[over:]...)
 	}
 	return len(p), nil
 }
 
-func (t *tail) String() string { return strings.TrimSpace(string(t.b)) }
+func (t *tail) String() string { return strings.TrimSpace(strings.ToValidUTF8(string(t.b), "")) }

@@ -76,13 +76,35 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
+// Two configurations with a slow request each: two are old, of however many workers.
+func TestOldConfigurationsAreCounted(t *testing.T) {
+	forEachKind(t, func(t *testing.T, f *fixture) {
+		tx, _ := f.transaction()
+		f.apply(tx, "g1")
+		first := f.slow()
+		f.apply(tx, "g2")
+		second := f.slow()
+		out := f.apply(tx, "g3")
+		if got := out.Old.Configurations(); got != 2 || out.Old.Len() < 2 {
+			t.Errorf("%d old configurations with %d workers, want 2", got, out.Old.Len())
+		}
+		f.backend.release <- struct{}{}
+		f.backend.release <- struct{}{}
+		<-first
+		<-second
+		if err := out.Old.Wait(within(t, 10*time.Second)); err != nil || out.Old.Configurations() != 0 {
+			t.Errorf("%d old configurations when their requests are answered: %v", out.Old.Configurations(), err)
+		}
+	})
+}
+
 func TestConfirmWaitsUntilOldWorkersHaveClosedTheirListeners(t *testing.T) {
 	h := startHelper(t, "listen")
 	h.line()
 	var generation atomic.Value
 	generation.Store("g1")
 	s := newServer(t, &fakeMaster{}, &generation, h.cmd.Process.Pid)
-	if old, err := s.Confirm(within(t, time.Second), "g1"); err != nil || len(old.(workers)) != 0 {
+	if old, err := s.Confirm(within(t, time.Second), "g1"); err != nil || old.Len() != 0 {
 		t.Fatalf("met a server that serves g1: %v, %v", old, err)
 	}
 	generation.Store("g2")
@@ -121,7 +143,7 @@ func TestMeetingAServerWithAWorkerThatFinishes(t *testing.T) {
 	generation.Store("g1")
 	s := newServer(t, &fakeMaster{}, &generation, h.cmd.Process.Pid)
 	old, err := s.Confirm(within(t, time.Second), "g1")
-	if err != nil || len(old.(workers)) != 1 {
+	if err != nil || len(old.(finishing)) != 1 {
 		t.Errorf("got %v, %v; want the worker that accepts nothing", old, err)
 	}
 }
@@ -211,13 +233,14 @@ func TestGenerationEndpoint(t *testing.T) {
 	tests := []struct {
 		name, body string
 		status     int
-		want       string
+		want       Serving
 	}{
-		{"generation alone", "g1", 200, "g1"},
-		{"with a process id", "g1 42\n", 200, "g1"},
-		{"empty", "", 200, ""},
-		{"not found", "g1", 404, ""},
-		{"endless", strings.Repeat("x", 1<<20), 200, strings.Repeat("x", 4096)},
+		{"generation alone", "g1", 200, Serving{"g1", ""}},
+		{"with the structure", "g1 s1\n", 200, Serving{"g1", "s1"}},
+		{"with a process id", "g1 s1 42\n", 200, Serving{"g1", "s1"}},
+		{"empty", "", 200, Serving{}},
+		{"not found", "g1", 404, Serving{}},
+		{"endless", strings.Repeat("x", 1<<20), 200, Serving{strings.Repeat("x", 4096), ""}},
 	}
 	for _, tt := range tests {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -226,8 +249,8 @@ func TestGenerationEndpoint(t *testing.T) {
 		}))
 		got, err := endpoint{"tcp", srv.Listener.Addr().String()}.generation(t.Context())
 		srv.Close()
-		if got != tt.want || (err == nil) != (tt.want != "") {
-			t.Errorf("%s: got %d bytes, %v", tt.name, len(got), err)
+		if got != tt.want || (err == nil) != (tt.want != Serving{}) {
+			t.Errorf("%s: got %d bytes, structure %q, %v", tt.name, len(got.Generation), got.Structure, err)
 		}
 	}
 	if _, err := (endpoint{"unix", t.TempDir() + "/none"}).generation(t.Context()); err == nil {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,15 +15,16 @@ import (
 // server's include glob matches, and with our name.
 const hidden = ".rollcall-"
 
-// A destination is one file of a configuration: on disk, as it should be, and as
-// it was when it was last known to be good.
+// A destination is one file of a configuration: on disk, and as it should be.
 type destination struct {
 	path   string // as it was asked for
 	real   string // where it is, symbolic links followed
 	want   []byte
-	have   []byte // what is on disk; nil if there is no file
-	good   []byte // what served last; nil if nothing did
-	staged string // where want lies; "" while it does not
+	alone  bool   // for its owner alone
+	there  bool   // there was a file at the beginning
+	equal  bool   // and it was as it should be
+	staged string // what is to be swapped in lies there; "" while nothing does
+	next   bool   // what will be the last good content lies at nextName
 }
 
 func (d *destination) beside(suffix string) string {
@@ -32,11 +32,11 @@ func (d *destination) beside(suffix string) string {
 	return dir + hidden + base + suffix
 }
 
-func (d *destination) stagedName() string { return d.beside(".staged") }
-func (d *destination) goodName() string   { return d.beside(".good") }
-func (d *destination) lockName() string   { return d.beside(".lock") }
-
-func (d *destination) equal() bool { return d.have != nil && bytes.Equal(d.have, d.want) }
+func (d *destination) stagedName() string  { return d.beside(".staged") }
+func (d *destination) goodName() string    { return d.beside(".good") }
+func (d *destination) nextName() string    { return d.beside(".next") }
+func (d *destination) lockName() string    { return d.beside(".lock") }
+func (d *destination) journalName() string { return d.beside(".swap") }
 
 // resolve follows a symbolic link at the path, also one to a file that is not there yet.
 func resolve(path string) (string, error) {
@@ -57,164 +57,146 @@ func resolve(path string) (string, error) {
 	return "", fmt.Errorf("path %s: %w", path, unix.ELOOP)
 }
 
-// read looks at what is on disk and removes what a killed run has left.
-func (d *destination) read() (err error) {
-	if d.have, err = readIfThere(d.real); err != nil {
-		return err
+// look says whether the file on disk is as it should be, and removes what a killed
+// run has left. Two files of different lengths need not be read to be told apart.
+func (d *destination) look(k disk) error {
+	info, err := os.Stat(d.real)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return hinted(err, d.real)
+	case !info.Mode().IsRegular():
+		return errors.New("it is no regular file (hint: give the path of a file)")
+	default:
+		d.there = true
+		if info.Size() == int64(len(d.want)) {
+			have, err := os.ReadFile(d.real)
+			if err != nil {
+				return hinted(err, d.real)
+			}
+			d.equal = bytes.Equal(have, d.want) && d.attributes() == attributesOf(d.real)
+		}
 	}
-	if d.good, err = readIfThere(d.goodName()); err != nil {
-		return err
-	}
-	return removeIfThere(d.stagedName())
+	return errors.Join(k.remove(d.stagedName()), k.remove(d.nextName()))
 }
 
-// readIfThere gives nil for a file that is not there and never nil for one that is.
-func readIfThere(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// attributes are those that the destination has, or should have.
+func (d *destination) attributes() attributes {
+	a := attributesOf(d.real)
+	if d.alone {
+		a = a.withoutOthers()
 	}
-	if b == nil {
-		b = []byte{}
-	}
-	return b, err
+	return a
 }
 
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+// stage writes a content beside the destination, down to the disk, with the owner
+// and the mode that the destination has.
+func (d *destination) stage(k disk, content []byte) error {
+	d.staged = d.stagedName()
+	return k.write(d.staged, content, d.attributes())
 }
 
-// stage writes the content beside the destination, down to the disk, with the
-// owner and the mode that the destination has.
-func (d *destination) stage(content []byte) error {
-	name := d.stagedName()
-	if err := removeIfThere(name); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// stageGood stages what served last, if that is not what is there. It is linked
+// where that can be done: a disk may be full when something has to be restored.
+func (d *destination) stageGood(k disk) error {
+	good, err := os.ReadFile(d.goodName())
 	if err != nil {
 		return err
 	}
-	d.staged = name
-	return errors.Join(d.fill(f, content), f.Close())
-}
-
-func (d *destination) fill(f *os.File, content []byte) error {
-	mode, uid, gid := d.attributes()
-	if uid != os.Geteuid() || gid != os.Getegid() {
-		// Only root may give files away. Whoever else may write here has to do with its own.
-		if err := f.Chown(uid, gid); err != nil && !errors.Is(err, fs.ErrPermission) {
-			return err
-		}
-	}
-	if err := f.Chmod(mode); err != nil {
+	now, err := readIfThere(d.real)
+	if err != nil || now != nil && bytes.Equal(now, good) {
 		return err
 	}
-	if _, err := f.Write(content); err != nil {
-		return err
+	d.staged = d.stagedName()
+	if err := k.link(d.goodName(), d.staged); err == nil {
+		return nil
 	}
-	return f.Sync()
-}
-
-func (d *destination) attributes() (mode fs.FileMode, uid, gid int) {
-	var st unix.Stat_t
-	if err := unix.Stat(d.real, &st); err != nil {
-		return 0o644, os.Geteuid(), os.Getegid()
-	}
-	return fs.FileMode(st.Mode & 0o777), int(st.Uid), int(st.Gid)
+	return d.stage(k, good)
 }
 
 // unstage removes a staged file that is not going to be swapped in.
-func (d *destination) unstage() error {
+func (d *destination) unstage(k disk) error {
 	if d.staged == "" {
 		return nil
 	}
 	d.staged = ""
-	return removeIfThere(d.stagedName())
+	return k.remove(d.stagedName())
 }
 
-// swap puts the staged file in the destination's place. A file that is a mount
-// of its own, as containers like to have it, cannot be replaced: it is written in place.
-func (d *destination) swap(rename func(from, to string) error) error {
-	err := rename(d.staged, d.real)
-	switch {
-	case errors.Is(err, unix.EBUSY):
+// swap puts the staged file in the destination's place. A file that is a mount of
+// its own, as containers like to have it, cannot be replaced: it is written in
+// place, after begin has been told.
+func (d *destination) swap(k disk, begin func() error) error {
+	err := k.rename(d.staged, d.real)
+	if errors.Is(err, unix.EBUSY) {
 		content, err := os.ReadFile(d.staged)
 		if err != nil {
 			return err
 		}
-		if err := writeInPlace(d.real, content); err != nil {
+		if err := begin(); err != nil {
 			return err
 		}
-		return d.unstage()
-	case err != nil:
-		return err
-	}
-	d.staged = ""
-	return syncDir(filepath.Dir(d.real))
-}
-
-// writeInPlace writes before it cuts off what is too much, so that a file of the
-// same length is never seen empty.
-func writeInPlace(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Truncate(int64(len(content)))
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-// keep remembers a content as the last good one.
-func (d *destination) keep(content []byte) error {
-	if d.good != nil && bytes.Equal(d.good, content) {
-		return nil
-	}
-	mode, _, _ := d.attributes()
-	if err := renameio.WriteFile(d.goodName(), content, mode, renameio.WithTempDir(filepath.Dir(d.real)), renameio.IgnoreUmask()); err != nil {
-		return err
-	}
-	d.good = content
-	return syncDir(filepath.Dir(d.real))
-}
-
-// restore puts the last good content back, or removes the file if there was none.
-func (d *destination) restore(rename func(from, to string) error) error {
-	if d.good == nil && d.have != nil {
-		return nil // it is what was found, and was not replaced
-	}
-	if d.good == nil {
-		if err := removeIfThere(d.real); err != nil {
+		if d.alone { // before there is anything to hide
+			if err := os.Chmod(d.real, d.attributes().mode); err != nil {
+				return hinted(err, d.real)
+			}
+		}
+		if err := k.overwrite(d.real, content); err != nil {
 			return err
 		}
-		return syncDir(filepath.Dir(d.real))
+		return d.unstage(k)
 	}
-	now, err := readIfThere(d.real)
-	if err != nil {
-		return err
+	if err == nil {
+		d.staged = ""
 	}
-	if now != nil && bytes.Equal(now, d.good) {
-		return nil
-	}
-	if err := d.stage(d.good); err != nil {
-		return err
-	}
-	return d.swap(rename)
+	return err
 }
 
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
+func (d *destination) hasGood() bool {
+	_, err := os.Lstat(d.goodName())
+	return err == nil
+}
+
+// kept says whether a content is kept as the last good one. A link to the
+// destination does not count: whoever edits that in place would change both.
+func (d *destination) kept(content []byte) bool {
+	good, err := os.Stat(d.goodName())
+	if err != nil || good.Size() != int64(len(content)) {
+		return false
+	}
+	if now, err := os.Stat(d.real); err == nil && os.SameFile(now, good) {
+		return false
+	}
+	b, err := os.ReadFile(d.goodName())
+	return err == nil && bytes.Equal(b, content)
+}
+
+// prepare writes what keep is going to make the last good content.
+func (d *destination) prepare(k disk, content []byte) error {
+	if d.kept(content) {
+		return nil
+	}
+	d.next = true
+	return k.write(d.nextName(), content, d.attributes())
+}
+
+// keep makes what was prepared the last good content.
+func (d *destination) keep(k disk) error {
+	if !d.next {
+		return nil
+	}
+	if err := k.rename(d.nextName(), d.goodName()); err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	d.next = false
+	return nil
+}
+
+// discard removes what was prepared in vain.
+func (d *destination) discard(k disk) error {
+	if !d.next {
+		return nil
+	}
+	d.next = false
+	return k.remove(d.nextName())
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rollcall/test/ports"
 
 	"go.uber.org/goleak"
 )
@@ -25,18 +26,23 @@ func TestMain(m *testing.M) {
 }
 
 // kinds are the servers that every test with a real one runs on.
-var kinds = []string{"nginx", "apache"}
+var kinds = []string{"nginx", "apache", "haproxy"}
+
+var programs = map[string][]string{"nginx": {"nginx"}, "apache": {"apache2", "httpd"}, "haproxy": {"haproxy"}}
 
 // forEachKind runs a test on every kind of server.
 func forEachKind(t *testing.T, test func(t *testing.T, f *fixture)) {
 	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) { test(t, newFixture(t, kind)) })
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel() // they wait most of the time
+			test(t, newFixture(t, kind))
+		})
 	}
 }
 
 // A fixture is a directory with a configuration for one server.
 type fixture struct {
-	t       *testing.T
+	t       testing.TB
 	kind    string
 	program string
 	dir     string
@@ -45,11 +51,12 @@ type fixture struct {
 	control string // unix socket or address
 	listen  string // where it serves
 	backend *backend
-	extra   string // directives added to what config gives
+	extra   string   // directives added to what config gives
+	args    []string // of the server, after its own
 	log     *slog.Logger
 }
 
-func newFixture(t *testing.T, kind string) *fixture {
+func newFixture(t testing.TB, kind string) *fixture {
 	t.Helper()
 	// Not t.TempDir: its path would be too long for a unix socket, and closed to www-data.
 	dir, err := os.MkdirTemp("", "rollcall-reload-")
@@ -60,15 +67,14 @@ func newFixture(t *testing.T, kind string) *fixture {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, kind: kind, dir: dir, main: filepath.Join(dir, kind+".conf"), pidFile: filepath.Join(dir, "pid"), listen: freeAddr(t), backend: newBackend(t)}
+	f := &fixture{t: t, kind: kind, dir: dir, main: filepath.Join(dir, kind+".conf"), pidFile: filepath.Join(dir, "pid"), listen: ports.Address(t), backend: newBackend(t)}
 	f.log = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	names := map[string][]string{"nginx": {"nginx"}, "apache": {"apache2", "httpd"}}
-	if f.program, err = FindProgram(names[kind]...); err != nil {
+	if f.program, err = FindProgram(programs[kind]...); err != nil {
 		t.Fatal(err)
 	}
 	f.control = filepath.Join(dir, "control.sock")
 	if kind == "apache" {
-		f.control = freeAddr(t)
+		f.control = ports.Address(t)
 	}
 	return f
 }
@@ -80,7 +86,15 @@ func (f *fixture) config(generation string) []byte {
 }
 
 func (f *fixture) globals() string {
-	if f.kind == "nginx" {
+	switch f.kind {
+	case "haproxy":
+		user := ""
+		if os.Getuid() == 0 {
+			user = "user www-data\ngroup www-data\n"
+		}
+		return "global\nlog stderr format raw daemon warning\n" + user + "pidfile " + f.pidFile +
+			"\ndefaults\nmode http\ntimeout connect 1s\ntimeout client 30s\ntimeout server 30s\noption idle-close-on-response\n"
+	case "nginx":
 		return "worker_processes 2;\npid " + f.pidFile + ";\nerror_log stderr;\nevents { worker_connections 64; }\n"
 	}
 	conf := fmt.Sprintf("ServerRoot %q\nDefaultRuntimeDir %q\nPidFile %q\nErrorLog /dev/stderr\nServerName localhost\nUser www-data\nGroup www-data\nStartServers 2\n", f.dir, f.dir, f.pidFile)
@@ -103,6 +117,18 @@ func (f *fixture) wrap(body string) []byte {
 
 // site is the part that may stand in a file of its own.
 func (f *fixture) site(generation string) string {
+	if f.kind == "haproxy" {
+		return fmt.Sprintf(`frontend control
+bind unix@%s mode 666
+http-request return status 200 content-type text/plain string "%s" if { path /rollcall/generation }
+frontend site
+bind %s
+http-request return status 200 content-type text/plain string "%s" unless { path /slow }
+default_backend slow
+backend slow
+server slow %s
+`, f.control, generation, f.listen, generation, f.backend.addr)
+	}
 	if f.kind == "nginx" {
 		return fmt.Sprintf(`server { listen unix:%s; location = /rollcall/generation { return 200 "%s $pid\n"; } }
 server { listen %s; location / { return 200 "%s\n"; } location /slow { proxy_pass http://%s; } }
@@ -130,10 +156,13 @@ func (f *fixture) proxy(m Master) Proxy {
 	f.t.Helper()
 	var p Proxy
 	var err error
-	if f.kind == "nginx" {
+	switch f.kind {
+	case "nginx":
 		p, err = NewNginx(NginxConfig{Main: f.main, Control: f.control, Program: f.program, Master: m})
-	} else {
+	case "apache":
 		p, err = NewApache(ApacheConfig{Main: f.main, Control: f.control, Program: f.program, Master: m})
+	default:
+		p, err = NewHAProxy(HAProxyConfig{Main: f.main, Control: f.control, Program: f.program, Master: m})
 	}
 	if err != nil {
 		f.t.Fatal(err)
@@ -142,13 +171,23 @@ func (f *fixture) proxy(m Master) Proxy {
 }
 
 func (f *fixture) childConfig() SupervisorConfig {
-	c := ApacheChild(f.program, f.main, f.pidFile)
-	if f.kind == "nginx" {
-		c = NginxChild(f.program, f.main, f.pidFile, f.control)
-	}
+	c := childOf(f.kind, f.program, f.main, f.pidFile, f.control)
+	own := c.Argv
+	c.Argv = func() []string { return append(own(), f.args...) }
 	c.Logger = f.log
 	c.StopTimeout = 5 * time.Second
 	return c
+}
+
+func childOf(kind, program, main, pidFile, control string) SupervisorConfig {
+	switch kind {
+	case "nginx":
+		return NginxChild(program, main, pidFile, control)
+	case "apache":
+		return ApacheChild(program, main, pidFile)
+	default:
+		return HAProxyChild(program, main, pidFile, control)
+	}
 }
 
 // supervise runs a supervisor until the test ends, or stop is called.
@@ -234,7 +273,7 @@ type backend struct {
 	release chan struct{}
 }
 
-func newBackend(t *testing.T) *backend {
+func newBackend(t testing.TB) *backend {
 	b := &backend{entered: make(chan struct{}, 16), release: make(chan struct{}, 16)}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.entered <- struct{}{}
@@ -268,16 +307,6 @@ func (f *fixture) slow() (answer chan string) {
 	return answer
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func modules(program string) string {
 	if strings.HasSuffix(program, "httpd") {
 		return "/usr/lib64/httpd/modules"
@@ -286,7 +315,7 @@ func modules(program string) string {
 }
 
 // eventually polls until the condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(10 * time.Second)
 	defer deadline.Stop()
@@ -301,7 +330,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))

@@ -20,18 +20,23 @@ func (f *fixture) asFragment(pattern string) (fragment string) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		f.t.Fatal(err)
 	}
+	ext := ".conf"
 	body := "include " + pattern + ";"
 	neighbour := "map $host $rollcall_neighbour { default 1; }\n"
-	if f.kind == "apache" {
+	switch f.kind {
+	case "apache":
 		body = "IncludeOptional " + pattern
 		neighbour = "Define NEIGHBOUR\n"
+	case "haproxy":
+		body, neighbour, ext = "", "backend neighbour\n", ".cfg"
+		f.args = []string{"-f", dir}
 	}
 	write(f.t, f.main, f.globals()+string(f.wrap(body)))
-	write(f.t, filepath.Join(dir, "a.conf"), neighbour)
-	return filepath.Join(dir, "rollcall.conf")
+	write(f.t, filepath.Join(dir, "a"+ext), neighbour)
+	return filepath.Join(dir, "rollcall"+ext)
 }
 
-func write(t *testing.T, path, content string) {
+func write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
@@ -50,10 +55,7 @@ func TestFragmentOfSomebodyElsesConfiguration(t *testing.T) {
 		write(t, path, f.site("g0"))
 		_, stop := f.supervise()
 		defer stop()
-		pidFile := NginxPidFile(f.pidFile)
-		if f.kind == "apache" {
-			pidFile = ApachePidFile(f.pidFile)
-		}
+		pidFile := f.byPidFile()
 		eventually(t, "the server runs", func() bool { _, ok := pidFile.Process(); return ok })
 		tx := f.transactionOn(pidFile)
 
@@ -82,7 +84,7 @@ func TestFirstFragmentThatIsRefusedIsRemoved(t *testing.T) {
 	forEachKind(t, func(t *testing.T, f *fixture) {
 		path := f.asFragment("conf.d/*.conf")
 		// The server needs something to serve before our file exists.
-		other := filepath.Join(filepath.Dir(path), "b.conf")
+		other := filepath.Join(filepath.Dir(path), "b"+filepath.Ext(path))
 		write(t, other, f.site("none"))
 		s, _ := f.supervise()
 		tx := f.transactionOn(s)
@@ -93,11 +95,7 @@ func TestFirstFragmentThatIsRefusedIsRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer taken.Close()
-		content := "Listen " + taken.Addr().String() + "\n"
-		if f.kind == "nginx" {
-			content = "server { listen " + taken.Addr().String() + "; }\n"
-		}
-		_, err = tx.Apply(t.Context(), Candidate{Generation: "g1", Files: []File{{Path: path, Content: []byte(content)}}})
+		_, err = tx.Apply(t.Context(), Candidate{Generation: "g1", Files: []File{{Path: path, Content: []byte(f.listenAlso(taken.Addr().String()))}}})
 		if err == nil {
 			t.Fatal("a port that is taken was served")
 		}
@@ -110,14 +108,15 @@ func TestFirstFragmentThatIsRefusedIsRemoved(t *testing.T) {
 }
 
 func TestFragmentThatIsNotIncluded(t *testing.T) {
-	forEachKind(t, func(t *testing.T, f *fixture) {
+	for _, kind := range []string{"nginx", "apache"} { // HAProxy includes nothing
+		f := newFixture(t, kind)
 		path := f.asFragment("conf.d/*.conf")
 		tx := f.transactionOn(PidFile{Path: f.pidFile})
 		elsewhere := filepath.Join(f.dir, "elsewhere.conf")
 		_, err := tx.Apply(t.Context(), f.fragment(elsewhere, "g1"))
 		step, _ := errors.AsType[*StepError](err)
 		if step == nil || step.Step != StepValidate || !strings.Contains(err.Error(), "does not include") || !strings.Contains(err.Error(), "hint") {
-			t.Errorf("got %v, want a hint that the main file does not include it", err)
+			t.Errorf("%s: got %v, want a hint that the main file does not include it", kind, err)
 		}
 		if _, err := os.Stat(elsewhere); !os.IsNotExist(err) {
 			t.Errorf("it was written: %v", err)
@@ -125,7 +124,7 @@ func TestFragmentThatIsNotIncluded(t *testing.T) {
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
 			t.Error("the other path was written")
 		}
-	})
+	}
 }
 
 func TestWholeDirectoryIncludedByApache(t *testing.T) {

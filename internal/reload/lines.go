@@ -56,9 +56,13 @@ func (l *lines) add(line string) {
 	}
 }
 
-// troubling tells complaints from the rest by the level that nginx ("[warn]") and
-// Apache ("[core:warn]") write.
+// troubling tells complaints from the rest by the level that nginx ("[warn]"),
+// Apache ("[core:warn]") and HAProxy ("[ALERT]") write. What HAProxy warns of is
+// mostly that it does what it was told to, except about its configuration.
 func troubling(line string) bool {
+	if strings.HasPrefix(line, "[ALERT]") || strings.HasPrefix(line, "[WARNING]") && strings.Contains(line, " : config : ") {
+		return true
+	}
 	for _, level := range []string{"warn", "error", "crit", "alert", "emerg"} {
 		if strings.Contains(line, "["+level+"]") || strings.Contains(line, ":"+level+"]") {
 			return true

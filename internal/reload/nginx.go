@@ -3,9 +3,12 @@ package reload
 import (
 	"bytes"
 	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,15 +19,21 @@ type NginxConfig struct {
 	Control string // the unix socket on which it answers GenerationPath
 	Program string // path of the nginx program; searched for when empty
 	Master  Master
+	Run     Runner // runs the program; on this machine when nil
+	Gate    string // see Gated; "" if the configuration has none
+	Secret  string // by which the server knows who may change its members; "" if only a reload does
 }
 
 // Nginx is the driver for nginx.
 type Nginx struct {
 	server
 	main, program string
+	run           Runner
+	gate          string
+	live          *luaLive
 }
 
-var _ Proxy = (*Nginx)(nil)
+var _ Live = (*Nginx)(nil)
 
 // NewNginx finds the program. It touches nothing.
 func NewNginx(c NginxConfig) (*Nginx, error) {
@@ -34,7 +43,10 @@ func NewNginx(c NginxConfig) (*Nginx, error) {
 			return nil, err
 		}
 	}
-	n := &Nginx{main: filepath.Clean(c.Main), program: c.Program}
+	if c.Run == nil {
+		c.Run = Run
+	}
+	n := &Nginx{main: filepath.Clean(c.Main), program: c.Program, run: c.Run, gate: c.Gate}
 	n.server = server{
 		name:    "nginx",
 		master:  c.Master,
@@ -44,6 +56,7 @@ func NewNginx(c NginxConfig) (*Nginx, error) {
 		isWorker: func(child Process) bool { return strings.HasPrefix(child.title(), "nginx: worker process") },
 		refused:  nginxRefused,
 	}
+	n.live = newLuaLive(luaControl{c.Control, c.Secret}, n.children)
 	return n, nil
 }
 
@@ -57,7 +70,22 @@ func (n *Nginx) Validate(ctx context.Context, staged Staged) error {
 	if err != nil {
 		return err
 	}
-	return w.check(ctx, n.program, "-t", "-q", "-c", path)
+	return w.check(ctx, n.run, n.program, "-t", "-q", "-c", path)
+}
+
+// Running implements Proxy. A server that was killed leaves its socket behind, its own
+// check does not mind, and none can start before it is removed: so that is done here.
+func (n *Nginx) Running(ctx context.Context) (Serving, error) {
+	serving, err := n.server.Running(ctx)
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return serving, err
+	}
+	// Nobody listens on it; unless it was made this moment by one who is about to.
+	info, statErr := os.Lstat(n.control.address)
+	if statErr == nil && info.Mode()&os.ModeSocket != 0 && time.Since(info.ModTime()) > time.Second {
+		err = errors.Join(err, removeIfThere(n.control.address))
+	}
+	return serving, err
 }
 
 // nginxRefused recognizes a reload that has failed for good. A port that is taken
@@ -91,7 +119,7 @@ func NginxPidFile(path string) PidFile {
 
 // Lines are enough: what looks like a directive inside a block of Lua or in a
 // quoted text leads to no file of ours, and stays as it is.
-var nginxInclude = regexp.MustCompile(`(?m)(?:^|[;{}])[ \t]*(include[ \t\r\n]+("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^\s;{}"'#]+)[ \t\r\n]*;)`)
+var nginxInclude = regexp.MustCompile(`^include[ \t\r\n]+("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^\s;{}"'#]+)[ \t\r\n]*;`)
 
 // nginxDialect reads and writes nginx's include directive, whose relative paths
 // start at the main file's directory.
@@ -102,21 +130,31 @@ func nginxDialect(dir string) dialect {
 		write:  func(path string) string { return `include "` + escapeQuotes(path) + `";` },
 		find: func(content []byte) []include {
 			var found []include
-			for from := 0; ; {
-				m := nginxInclude.FindSubmatchIndex(content[from:])
-				if m == nil {
+			word := []byte("include")
+			for from := 0; ; from += len(word) {
+				// The word first: to look for an expression through megabytes takes longer
+				// than the server's own check.
+				next := bytes.Index(content[from:], word)
+				if next < 0 {
 					return found
 				}
-				start, end := from+m[2], from+m[3]
-				pattern := unquote(string(content[from+m[4] : from+m[5]]))
-				from = end - 1 // the semicolon is also what the next one may begin after
-				if commented(content, start) || pattern == "" {
+				from += next
+				before := bytes.TrimRight(content[:from], " \t")
+				if len(before) > 0 && !bytes.ContainsAny(before[len(before)-1:], "\n;{}") {
+					continue
+				}
+				m := nginxInclude.FindSubmatchIndex(content[from:])
+				if m == nil || commented(content, from) {
+					continue
+				}
+				pattern := unquote(string(content[from+m[2] : from+m[3]]))
+				if pattern == "" {
 					continue
 				}
 				if !filepath.IsAbs(pattern) {
 					pattern = filepath.Join(dir, pattern)
 				}
-				found = append(found, include{start: start, end: end, pattern: filepath.Clean(pattern)})
+				found = append(found, include{start: from, end: from + m[1], pattern: filepath.Clean(pattern)})
 			}
 		},
 	}

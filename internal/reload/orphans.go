@@ -60,7 +60,7 @@ func (s *Supervisor) release(ctx context.Context, left []Process) {
 	among := listening(left[0].Pid)
 	var accepting []*worker
 	for _, p := range left {
-		accepting = append(accepting, newWorker(p, among))
+		accepting = append(accepting, newWorker(p, 0, among))
 	}
 	if err := s.cfg.Finish(left); err != nil {
 		s.log.Warn("orphaned workers could not be told to finish", "err", err)

@@ -26,6 +26,7 @@ type stat struct {
 	state byte
 	ppid  int
 	pgid  int
+	tasks int // its threads
 }
 
 // gone says that nothing of the process runs any more; a zombie only waits for its parent.
@@ -52,11 +53,12 @@ func parseStat(text string) (stat, error) {
 		return s, fmt.Errorf("process status %q is too short", text)
 	}
 	s.comm, s.state = text[open+1:end], fields[0][0]
-	var err [4]error
+	var err [5]error
 	s.Pid, err[0] = strconv.Atoi(strings.TrimSpace(text[:open]))
 	s.ppid, err[1] = strconv.Atoi(fields[1])
 	s.pgid, err[2] = strconv.Atoi(fields[2])
-	s.Start, err[3] = strconv.ParseUint(fields[19], 10, 64)
+	s.tasks, err[3] = strconv.Atoi(fields[17])
+	s.Start, err[4] = strconv.ParseUint(fields[19], 10, 64)
 	return s, errors.Join(err[:]...)
 }
 
@@ -221,6 +223,43 @@ func (p Process) is(names ...string) bool {
 		}
 	}
 	return false
+}
+
+// childrenOf lists a process's children by the kernel's own list, which spares a look at
+// every process of the machine. The list may leave one out while another is ending,
+// proc(5); the one that ends is in it, or was: so two equal lists have left out none.
+func childrenOf(m Process) []Process {
+	list, ok := childList(m.Pid)
+	if again, _ := childList(m.Pid); !ok || list != again {
+		return processes(func(c stat) bool { return c.ppid == m.Pid })
+	}
+	var found []Process
+	for field := range strings.FieldsSeq(list) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			continue
+		}
+		if s, err := readStat(pid); err == nil && !s.gone() && s.ppid == m.Pid {
+			found = append(found, s.Process)
+		}
+	}
+	return found
+}
+
+// childList gives the process ids of the children of all threads.
+func childList(pid int) (list string, ok bool) {
+	threads, err := os.ReadDir(procPath(pid, "task"))
+	if err != nil {
+		return "", false
+	}
+	for _, t := range threads {
+		b, err := os.ReadFile(procPath(pid, "task/"+t.Name()+"/children"))
+		if err != nil {
+			return "", false // a kernel without such lists, or the thread has ended
+		}
+		list += string(b)
+	}
+	return list, true
 }
 
 func procPath(pid int, name string) string {

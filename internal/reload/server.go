@@ -40,19 +40,21 @@ type server struct {
 
 	mu   sync.Mutex
 	old  []*worker
+	nth  int     // how often the master was told
 	told Process // the master when it was told last; zero before
 	sure bool    // what told was told has been confirmed
 }
 
 func (s *server) Name() string { return s.name }
 
-func (s *server) Running(ctx context.Context) (string, error) { return s.control.generation(ctx) }
+func (s *server) Running(ctx context.Context) (Serving, error) { return s.control.generation(ctx) }
 
 func (s *server) Reload(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.grown(ctx)
 	s.remember(func(Process) bool { return true })
+	before, _ := s.master.Process()
 	now := bootTicks()
 	if err := s.master.Reload(ctx); err != nil {
 		return s.words(fmt.Errorf("reload %s: %w", s.name, err))
@@ -60,7 +62,11 @@ func (s *server) Reload(ctx context.Context) error {
 	// A worker that was started between the look and the signal is as old as the
 	// others; one that is as young as the signal may be new.
 	s.remember(func(p Process) bool { return p.Start < now })
-	s.told, _ = s.master.Process()
+	s.nth++
+	var ok bool
+	if s.told, ok = s.master.Process(); !ok && before.alive() {
+		s.told = before
+	}
 	s.sure = false
 	return nil
 }
@@ -100,12 +106,12 @@ func (s *server) remember(match func(Process) bool) {
 		switch {
 		case !match(p):
 		case s.titled:
-			s.old = append(s.old, &worker{Process: p, titled: true})
+			s.old = append(s.old, &worker{Process: p, nth: s.nth, titled: true})
 		default:
 			if among == nil {
 				among = listening(p.Pid)
 			}
-			s.old = append(s.old, newWorker(p, among))
+			s.old = append(s.old, newWorker(p, s.nth, among))
 		}
 	}
 	s.old = alive(s.old)
@@ -121,7 +127,7 @@ func (s *server) children() []Process {
 }
 
 func (s *server) workersOf(m Process) []Process {
-	found := processes(func(c stat) bool { return c.ppid == m.Pid })
+	found := childrenOf(m)
 	return slices.DeleteFunc(found, func(p Process) bool { return !s.isWorker(p) })
 }
 
@@ -142,6 +148,7 @@ func (s *server) Confirm(ctx context.Context, generation string) (Workers, error
 		}
 		err := s.serving(ctx, generation)
 		if err == nil {
+			s.adopt()
 			s.sure = true
 			return s.finishing(), nil
 		}
@@ -178,6 +185,22 @@ func (s *server) meet(master Process) {
 	s.told, s.sure = master, false
 }
 
+// adopt takes in what a reload of somebody else's has left behind: workers that accept no
+// connections, and go on with what they have begun.
+func (s *server) adopt() {
+	known := s.old
+	s.old = nil
+	s.remember(func(p Process) bool {
+		return !slices.ContainsFunc(known, func(w *worker) bool { return w.Process == p })
+	})
+	for _, w := range s.old {
+		if w.known() && !w.accepting() {
+			known = append(known, w)
+		}
+	}
+	s.old = alive(known)
+}
+
 var errDied = errors.New("server died")
 
 // serving says what is missing until all that accept connections serve the generation.
@@ -186,7 +209,8 @@ func (s *server) serving(ctx context.Context, generation string) error {
 	if s.told == (Process{}) {
 		return fmt.Errorf("confirm %s: %w", s.name, ErrNotRunning)
 	}
-	if !ok || now != s.told {
+	// That it cannot be found is not enough: HAProxy empties its pid file to write it anew.
+	if ok && now != s.told || !ok && !s.told.alive() {
 		return fmt.Errorf("confirm %s: %w while it read its files", s.name, errDied)
 	}
 	accepting := 0
@@ -203,8 +227,8 @@ func (s *server) serving(ctx context.Context, generation string) error {
 	if err != nil {
 		return fmt.Errorf("confirm %s: %w", s.name, err)
 	}
-	if got != generation {
-		return fmt.Errorf("confirm %s: it serves generation %q, not %q", s.name, got, generation)
+	if got.Generation != generation {
+		return fmt.Errorf("confirm %s: it serves generation %q, not %q", s.name, got.Generation, generation)
 	}
 	return nil
 }
@@ -212,11 +236,7 @@ func (s *server) serving(ctx context.Context, generation string) error {
 // finishing gives the older workers that are still alive.
 func (s *server) finishing() Workers {
 	s.old = alive(s.old)
-	ws := workers{}
-	for _, w := range s.old {
-		ws = append(ws, w.Process)
-	}
-	return ws
+	return finishing(slices.Clone(s.old))
 }
 
 // words adds what the server has said to an error.

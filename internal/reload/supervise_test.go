@@ -247,7 +247,7 @@ func TestCommandThatHangsIsKilledWithItsChildren(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	out, err := runCommand(ctx, "/bin/sh", "-c", "echo said; sleep 60 & echo $! >"+file+"; wait")
+	out, err := Run(ctx, "/bin/sh", "-c", "echo said; sleep 60 & echo $! >"+file+"; wait")
 	if !errors.Is(err, context.DeadlineExceeded) || out != "said" {
 		t.Errorf("got %q, %v", out, err)
 	}
@@ -260,7 +260,7 @@ func TestCommandThatHangsIsKilledWithItsChildren(t *testing.T) {
 }
 
 func TestCommandOutputIsBounded(t *testing.T) {
-	out, err := runCommand(t.Context(), "/bin/sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo end; exit 1")
+	out, err := Run(t.Context(), "/bin/sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo end; exit 1")
 	if err == nil || len(out) > maxOutput || !strings.HasSuffix(out, "end") {
 		t.Errorf("got %d bytes, %v", len(out), err)
 	}

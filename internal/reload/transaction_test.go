@@ -13,86 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A fakeProxy is a server that does what its functions say, and by default all it is told.
-type fakeProxy struct {
-	calls    []string
-	validate func(Staged) error
-	reload   func() error
-	running  func() (string, error)
-	confirm  func(generation string) (Workers, error)
-}
-
-var _ Proxy = (*fakeProxy)(nil)
-
-func (p *fakeProxy) Name() string { return "fake" }
-
-func (p *fakeProxy) Validate(_ context.Context, s Staged) error {
-	p.calls = append(p.calls, "validate "+s.Generation)
-	if p.validate == nil {
-		return nil
-	}
-	return p.validate(s)
-}
-
-func (p *fakeProxy) Reload(context.Context) error {
-	p.calls = append(p.calls, "reload")
-	if p.reload == nil {
-		return nil
-	}
-	return p.reload()
-}
-
-func (p *fakeProxy) Running(context.Context) (string, error) {
-	if p.running == nil {
-		return "", ErrNotRunning
-	}
-	return p.running()
-}
-
-func (p *fakeProxy) Confirm(_ context.Context, generation string) (Workers, error) {
-	p.calls = append(p.calls, "confirm "+generation)
-	if p.confirm == nil {
-		return workers{}, nil
-	}
-	return p.confirm(generation)
-}
-
-func newFake(t *testing.T, p *fakeProxy) *Transaction {
-	t.Helper()
-	tx := New(Config{Proxy: p, Logger: discard(t)})
-	t.Cleanup(func() { tx.Close() })
-	return tx
-}
-
-// tree reads a directory: name → content.
-func tree(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.HasSuffix(e.Name(), ".lock") {
-			got[e.Name()] = string(b)
-		}
-	}
-	return got
-}
-
-var errFake = errors.New("no")
-
 func TestEveryStepThatFails(t *testing.T) {
 	failFor := func(bad string) func(string) (Workers, error) {
 		return func(g string) (Workers, error) {
 			if g == bad {
 				return nil, &ServerError{Err: errFake, Output: "its words"}
 			}
-			return workers{}, nil
+			return finishing{}, nil
 		}
 	}
 	once := func() func() error {
@@ -128,11 +55,12 @@ func TestEveryStepThatFails(t *testing.T) {
 		{
 			name: "swap of the second file", step: StepSwap, calls: []string{"validate g2"},
 			spoil: func(_ *fakeProxy, tx *Transaction) {
-				tx.rename = func(from, to string) error {
-					if filepath.Base(to) == "b" {
+				tx.disk.before = func(op, path string) error {
+					if op == "rename" && filepath.Base(path) == "b" {
+						tx.disk.before = nil
 						return errFake
 					}
-					return os.Rename(from, to)
+					return nil
 				}
 			},
 		},
@@ -175,14 +103,14 @@ func TestEveryStepThatFails(t *testing.T) {
 			}
 			out, err := tx.Apply(t.Context(), c)
 			e, ok := errors.AsType[*StepError](err)
-			if !ok || e.Step != tt.step || e.Output != tt.output || e.Rollback != nil {
+			if !ok || e.Step != tt.step || e.Output != tt.output || e.Rollback != nil || e.Restored == (tt.step == StepStage || tt.step == StepValidate) {
 				t.Errorf("got %#v (%v), want a failed %s with output %q", e, err, tt.step, tt.output)
 			}
 			if tt.step != StepStage && !errors.Is(err, errFake) {
 				t.Errorf("got %v, which does not wrap the cause", err)
 			}
-			if out != (Outcome{}) {
-				t.Errorf("outcome of a failure: %+v", out)
+			if diff := cmp.Diff(Outcome{}, out); diff != "" {
+				t.Errorf("outcome of a failure: %s", diff)
 			}
 			if diff := cmp.Diff(tt.calls, p.calls); diff != "" {
 				t.Errorf("calls (-want +got):\n%s", diff)
@@ -201,7 +129,7 @@ func TestEveryStepThatFails(t *testing.T) {
 			}
 
 			// Nothing stands in the way of the next one.
-			p.validate, p.reload, p.confirm, tx.rename = nil, nil, nil, os.Rename
+			p.validate, p.reload, p.confirm, tx.disk.before = nil, nil, nil, nil
 			if _, err := tx.Apply(t.Context(), c); err != nil {
 				t.Errorf("the next one: %v", err)
 			}
@@ -257,71 +185,50 @@ func TestAnEndedContextLeavesTheFilesToTheNextApply(t *testing.T) {
 	}
 }
 
-func TestOwnerModeAndLinkAreKept(t *testing.T) {
-	dir := t.TempDir()
-	real, link, fresh := filepath.Join(dir, "real"), filepath.Join(dir, "link"), filepath.Join(dir, "fresh")
-	write(t, real, "old")
-	if err := errors.Join(os.Chmod(real, 0o640), os.Symlink("real", link)); err != nil {
-		t.Fatal(err)
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Chown(real, 12, 34); err != nil {
-			t.Fatal(err)
+// A confirmed configuration of which no good copy could be made is restored all the same.
+func TestRollbackIsToWhatWasConfirmedLast(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	p := &fakeProxy{}
+	tx := newFake(t, p)
+	apply := func(content string) error {
+		_, err := tx.Apply(t.Context(), Candidate{Generation: content, Files: []File{{Path: path, Content: []byte(content)}}})
+		if err == nil {
+			p.running = func() (string, error) { return content, nil }
 		}
+		return err
 	}
-	var before, after, young unix.Stat_t
-	if err := unix.Stat(real, &before); err != nil {
+	if err := apply("one"); err != nil {
 		t.Fatal(err)
 	}
-	old := unix.Umask(0o077)
-	_, err := newFake(t, &fakeProxy{}).Apply(t.Context(), Candidate{Generation: "g", Files: []File{{link, []byte("new")}, {fresh, []byte("new")}}})
-	unix.Umask(old)
-	if err != nil {
-		t.Fatal(err)
+	tx.disk.before = func(_, path string) error {
+		if strings.HasSuffix(path, ".next") {
+			return unix.ENOSPC
+		}
+		return nil
 	}
-	if err := errors.Join(unix.Stat(real, &after), unix.Stat(fresh, &young)); err != nil {
-		t.Fatal(err)
+	if err := apply("two"); err != nil {
+		t.Fatalf("that no good copy can be made is no reason not to serve: %v", err)
 	}
-	if after.Mode != before.Mode || after.Uid != before.Uid || after.Gid != before.Gid || after.Ino == before.Ino {
-		t.Errorf("got mode %o, owner %d:%d; want %o, %d:%d and another inode", after.Mode, after.Uid, after.Gid, before.Mode, before.Uid, before.Gid)
+	tx.disk.before = nil
+	failed := false
+	p.reload = func() error {
+		if failed {
+			return nil
+		}
+		failed = true
+		return errFake
 	}
-	if young.Mode&0o777 != 0o644 {
-		t.Errorf("new file: mode %o, want 644", young.Mode&0o777)
+	if err := apply("three"); !errors.Is(err, errFake) {
+		t.Fatalf("got %v", err)
 	}
-	if target, err := os.Readlink(link); err != nil || target != "real" {
-		t.Errorf("the link became %q, %v", target, err)
+	if got, err := os.ReadFile(path); err != nil || string(got) != "two" {
+		t.Errorf("restored %q, %v, want what was confirmed last", got, err)
 	}
-	if got, _ := os.ReadFile(real); string(got) != "new" {
-		t.Errorf("linked file: %q", got)
-	}
-}
-
-func TestFileThatIsAMountIsWrittenInPlace(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "m.conf")
-	write(t, path, "old and longer")
-	tx := newFake(t, &fakeProxy{})
-	if err := unix.Mount(path, path, "", unix.MS_BIND, ""); err == nil {
-		t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
-	} else {
-		// Without the right to mount, what the kernel says to a rename stands in.
-		tx.rename = func(from, to string) error { return &os.LinkError{Op: "rename", Old: from, New: to, Err: unix.EBUSY} }
-	}
-	before, _ := os.Stat(path)
-	out, err := tx.Apply(t.Context(), Candidate{Generation: "g", Files: []File{{path, []byte("new")}}})
-	if err != nil || !out.Changed {
-		t.Fatalf("got %+v, %v", out, err)
-	}
-	after, _ := os.Stat(path)
-	if got, _ := os.ReadFile(path); string(got) != "new" || !os.SameFile(before, after) {
-		t.Errorf("on disk: %q, same file: %t", got, os.SameFile(before, after))
-	}
-	noLeftovers(t, dir)
 }
 
 func TestTwoRenderersForOneFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.conf")
-	c := Candidate{Generation: "g", Files: []File{{path, []byte("new")}}}
+	c := Candidate{Generation: "g", Files: []File{{Path: path, Content: []byte("new")}}}
 	first, second := newFake(t, &fakeProxy{}), newFake(t, &fakeProxy{})
 	if err := first.Lock(path); err != nil {
 		t.Fatal(err)
@@ -374,7 +281,7 @@ func TestLeftoversOfAKilledRunAreRemoved(t *testing.T) {
 	write(t, path, "same")
 	write(t, filepath.Join(dir, ".rollcall-m.conf.staged"), "half")
 	p := &fakeProxy{running: func() (string, error) { return "g", nil }}
-	if _, err := newFake(t, p).Apply(t.Context(), Candidate{Generation: "g", Files: []File{{path, []byte("same")}}}); err != nil {
+	if _, err := newFake(t, p).Apply(t.Context(), Candidate{Generation: "g", Files: []File{{Path: path, Content: []byte("same")}}}); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(p.calls, []string{"confirm g"}) {

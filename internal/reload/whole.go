@@ -1,6 +1,7 @@
 package reload
 
 import (
+	"bytes"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -19,6 +20,8 @@ type include struct {
 type dialect struct {
 	find  func(content []byte) []include
 	write func(path string) string // a directive that includes one file
+	// edit changes what else has to differ in a copy; the same content means nothing. Nil changes nothing.
+	edit func(content []byte) []byte
 	// inline says that several directives may share a line.
 	inline bool
 	// hint says what has to be put into the main file for it to include the path.
@@ -36,6 +39,7 @@ type whole struct {
 	found   map[string]bool // by Path: the main file leads to it
 	mark    string          // tells our copies from another renderer's with the same main file
 	made    []string
+	of      map[string]string // what each of those is a copy of
 }
 
 func newWhole(d dialect, main string, staged Staged) *whole {
@@ -43,7 +47,7 @@ func newWhole(d dialect, main string, staged Staged) *whole {
 	for _, f := range staged.Files {
 		_, _ = h.Write([]byte(f.Path))
 	}
-	return &whole{dialect: d, main: main, staged: staged, found: map[string]bool{}, mark: fmt.Sprintf("%s%08x-", hidden, h.Sum32())}
+	return &whole{dialect: d, main: main, staged: staged, found: map[string]bool{}, of: map[string]string{}, mark: fmt.Sprintf("%s%08x-", hidden, h.Sum32())}
 }
 
 // path gives the file to check instead of the main file.
@@ -87,8 +91,7 @@ func (w *whole) real(message string) string {
 		message = strings.ReplaceAll(message, f.Staged, f.Path)
 	}
 	for _, name := range w.made {
-		_, base, _ := strings.Cut(filepath.Base(name), "=")
-		message = strings.ReplaceAll(message, name, filepath.Join(filepath.Dir(name), base))
+		message = strings.ReplaceAll(message, name, w.of[name])
 	}
 	return message
 }
@@ -115,6 +118,10 @@ func (w *whole) rewrite(path string, depth int) (content []byte, touched bool, e
 	content, err = os.ReadFile(path)
 	if err != nil || depth > deep {
 		return nil, false, err
+	}
+	if w.dialect.edit != nil {
+		edited := w.dialect.edit(content)
+		content, touched = edited, !bytes.Equal(edited, content)
 	}
 	found := w.dialect.find(content)
 	for _, inc := range slices.Backward(found) {
@@ -222,7 +229,7 @@ func (w *whole) directives(of string, paths []string) (string, error) {
 // copy writes a file that only the check reads.
 func (w *whole) copy(of string, content []byte) (string, error) {
 	name := filepath.Join(filepath.Dir(w.main), fmt.Sprintf("%s%d=%s", w.mark, len(w.made), filepath.Base(of)))
-	w.made = append(w.made, name)
+	w.made, w.of[name] = append(w.made, name), of
 	if err := os.WriteFile(name, content, 0o600); err != nil {
 		return "", fmt.Errorf("stage a copy of %s: %w", of, err)
 	}

@@ -9,14 +9,15 @@ import (
 // A worker is a process that serves, or served, an older configuration.
 type worker struct {
 	Process
+	nth       int     // the reload before which it was young
 	titled    bool    // its title tells whether it accepts connections
 	listeners sockets // what it listened on when it was first looked at; nil if that may not be known
 	closed    bool    // it accepts no more connections, and never will again
 }
 
 // newWorker looks at what a process listens on, among the sockets that accept connections.
-func newWorker(p Process, among sockets) *worker {
-	w := &worker{Process: p}
+func newWorker(p Process, nth int, among sockets) *worker {
+	w := &worker{Process: p, nth: nth}
 	if held, err := p.open(among); err == nil {
 		w.listeners = held
 	}
@@ -51,13 +52,37 @@ func closingTitle(title string) bool {
 	return strings.HasPrefix(title, "nginx: worker process is shutting down")
 }
 
-// workers waits for processes to be gone.
-type workers []Process
+// finishing are the workers of older configurations.
+type finishing []*worker
+
+var _ Workers = finishing{}
+
+// Len implements Workers.
+func (ws finishing) Len() int {
+	n := 0
+	for _, w := range ws {
+		if w.alive() {
+			n++
+		}
+	}
+	return n
+}
+
+// Configurations implements Workers.
+func (ws finishing) Configurations() int {
+	of := map[int]bool{}
+	for _, w := range ws {
+		if w.alive() {
+			of[w.nth] = true
+		}
+	}
+	return len(of)
+}
 
 // Wait implements Workers.
-func (ws workers) Wait(ctx context.Context) error {
-	for _, p := range ws {
-		if err := p.wait(ctx); err != nil {
+func (ws finishing) Wait(ctx context.Context) error {
+	for _, w := range ws {
+		if err := w.wait(ctx); err != nil {
 			return err
 		}
 	}

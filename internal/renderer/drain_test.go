@@ -10,7 +10,7 @@ import (
 
 // held are workers that are gone when release is closed.
 func held(release chan struct{}) reload.Workers {
-	return workers{func(ctx context.Context) error {
+	return workers{wait: func(ctx context.Context) error {
 		select {
 		case <-release:
 			return nil
@@ -25,7 +25,7 @@ func TestDrainedAfterTheOldWorkers(t *testing.T) {
 		release := make(chan struct{})
 		waits := 0
 		g.set(func(g *rig) {
-			g.old = workers{func(ctx context.Context) error {
+			g.old = workers{wait: func(ctx context.Context) error {
 				waits++
 				return held(release).Wait(ctx)
 			}}
@@ -112,5 +112,46 @@ func TestRevisionGoesBackAndCannotBeServed(t *testing.T) {
 		if a := g.ack(); a.Applied != 0 || a.Drained != 0 || a.Healthy {
 			t.Errorf("acknowledged %+v, want nothing proven", a)
 		}
+	})
+}
+
+// What was proven of another history must not be said of this one, however long it takes
+// until something is served of it.
+func TestRevisionGoesBackWhileSomethingIsBeingServed(t *testing.T) {
+	begun, end := make(chan struct{}), make(chan struct{})
+	slow := false
+	running(t, func(t *testing.T, g *rig) {
+		g.offer(catalog(100, member("web/1", "10.0.0.1", 100)))
+		after(time.Second)
+		slow = true
+		g.offer(catalog(101, member("web/1", "10.0.0.1", 101)))
+		<-begun
+		g.offer(catalog(50, member("web/1", "10.0.0.1", 50)))
+		if a := g.ack(); a.Applied != 0 || a.Drained != 0 || !a.Holds("web/2") {
+			t.Errorf("acknowledged %+v at once, want nothing proven", a)
+		}
+		g.offer(catalog(120, member("web/1", "10.0.0.1", 120)))
+		var since int
+		g.set(func(g *rig) { since = len(g.acks) })
+		close(end)
+		after(2 * time.Second)
+		for _, a := range g.acks[since:] {
+			if a.Applied != 0 && a.Applied != 120 {
+				t.Errorf("acknowledged %+v, want revision 120 or nothing", a)
+			}
+		}
+		if a := g.ack(); a.Applied != 120 || a.Drained != 120 {
+			t.Errorf("acknowledged %+v in the end, want revision 120", a)
+		}
+	}, func(cfg *Config) {
+		real := cfg.Applier.(applier)
+		cfg.Applier = applier{func(ctx context.Context, c reload.Candidate) (reload.Outcome, error) {
+			if slow {
+				slow = false
+				close(begun)
+				<-end
+			}
+			return real.apply(ctx, c)
+		}, real.check}
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"rollcall/internal/discovery"
+	"rollcall/internal/inputs"
 	"rollcall/internal/reload"
 	"rollcall/internal/templates"
 )
@@ -82,10 +83,21 @@ func (s source) Run(ctx context.Context, handle func(*discovery.Catalog)) error 
 
 type applier struct {
 	apply func(context.Context, reload.Candidate) (reload.Outcome, error)
+	check func(context.Context, reload.Candidate) error
 }
+
+func (a applier) Check(ctx context.Context, c reload.Candidate) error { return a.check(ctx, c) }
 
 func (a applier) Apply(ctx context.Context, c reload.Candidate) (reload.Outcome, error) {
 	return a.apply(ctx, c)
+}
+
+func (a applier) Sync(context.Context, *reload.Members) (reload.Outcome, error) {
+	return reload.Outcome{}, reload.ErrNeedsReload
+}
+
+func (a applier) Place(context.Context, reload.Candidate) (reload.Outcome, error) {
+	return reload.Outcome{}, reload.ErrNeedsReload
 }
 
 type acknowledger struct {
@@ -94,11 +106,39 @@ type acknowledger struct {
 
 func (a acknowledger) Set(ack discovery.Acknowledgement) { a.set(ack) }
 
-type workers struct{ wait func(context.Context) error }
+type workers struct {
+	wait func(context.Context) error
+	n    int
+}
+
+func (w workers) Len() int { return w.n }
+
+func (w workers) Configurations() int { return w.n }
 
 func (w workers) Wait(ctx context.Context) error { return w.wait(ctx) }
 
-func gone() reload.Workers { return workers{func(context.Context) error { return nil }} }
+func gone() reload.Workers { return workers{wait: func(context.Context) error { return nil }} }
+
+// files are the operator's, in memory.
+type files struct {
+	load    func() (*inputs.Set, error)
+	changed chan struct{}
+}
+
+func (f files) Load() (*inputs.Set, error) { return f.load() }
+
+func (f files) Changed() <-chan struct{} { return f.changed }
+
+func (f files) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// template gives inputs with this template, named after itself, and nothing else.
+func template(text string) (*inputs.Set, error) {
+	t, err := templates.Parse("test.tmpl", text)
+	return &inputs.Set{Templates: []*templates.Template{t}, ID: text}, err
+}
 
 // A rig runs a Renderer on fakes, in a synctest bubble.
 type rig struct {
@@ -111,16 +151,23 @@ type rig struct {
 	applied []reload.Candidate
 	at      []time.Time
 	acks    []discovery.Acknowledgement
+	checked []reload.Candidate
 	fail    error
+	refuse  func(content string) error // what the server's own check says
+	load    func() (*inputs.Set, error)
+	touched chan struct{}
 	old     reload.Workers
 	lookup  Lookup
 }
 
-// writes says what Apply does to the file, as a transaction would.
+// apply does to the file what a transaction would.
 func (g *rig) apply(_ context.Context, c reload.Candidate) (reload.Outcome, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.applied, g.at = append(g.applied, c), append(g.at, time.Now())
+	if err := g.validate(c); err != nil {
+		return reload.Outcome{}, err
+	}
 	if g.fail != nil {
 		return reload.Outcome{}, g.fail
 	}
@@ -134,10 +181,57 @@ func (g *rig) apply(_ context.Context, c reload.Candidate) (reload.Outcome, erro
 	return reload.Outcome{Changed: true, Reloaded: true, Took: time.Millisecond, Old: g.old}, nil
 }
 
+func (g *rig) check(_ context.Context, c reload.Candidate) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.checked = append(g.checked, c)
+	return g.validate(c)
+}
+
+func (g *rig) validate(c reload.Candidate) error {
+	if g.refuse == nil {
+		return nil
+	}
+	if err := g.refuse(string(c.Files[0].Content)); err != nil {
+		return &reload.StepError{Step: reload.StepValidate, Err: err, Output: "[emerg] " + err.Error()}
+	}
+	return nil
+}
+
+// refusing is a server that does not like a text.
+func refusing(text string) func(string) error {
+	return func(content string) error {
+		if strings.Contains(content, text) {
+			return &reload.ServerError{Err: errors.New("exit status 1")}
+		}
+		return nil
+	}
+}
+
+// edit is what an operator does to the files.
+func (g *rig) edit(load func() (*inputs.Set, error)) {
+	g.set(func(g *rig) { g.load = load })
+	g.touched <- struct{}{}
+	after(0)
+}
+
 func (g *rig) set(change func(*rig)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	change(g)
+}
+
+func (g *rig) checks() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.checked)
+}
+
+// serving is what the renderer takes for served.
+func (g *rig) serving() *rendering {
+	g.Renderer.mu.Lock()
+	defer g.Renderer.mu.Unlock()
+	return g.good
 }
 
 func (g *rig) applies() int {
@@ -166,21 +260,24 @@ const text = `# {{.Generation}} {{.Revision}}
 
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
-	tmpl, err := templates.Parse("test.tmpl", text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &rig{output: filepath.Join(t.TempDir(), "out.conf"), old: gone()}
+	g := &rig{output: filepath.Join(t.TempDir(), "out.conf"), old: gone(), touched: make(chan struct{})}
+	g.load = func() (*inputs.Set, error) { return template(text) }
 	logger, logged := logs()
 	g.logged = logged
 	cfg := Config{
-		ID: "me", Node: "node", Prefix: "/services", Balancer: templates.Balancer{Proxy: "nginx"}, Template: tmpl, Output: g.output,
+		ID: "me", Node: "node", Prefix: "/services", Balancer: templates.Balancer{Proxy: "nginx"}, Outputs: []string{g.output}, AssetDir: "/assets",
 		MinWait: 20 * time.Millisecond, MaxWait: time.Second,
 		Source: source{func(ctx context.Context, _ func(*discovery.Catalog)) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}},
-		Applier: applier{g.apply},
+		Applier: applier{g.apply, g.check},
+		Inputs: files{func() (*inputs.Set, error) {
+			g.mu.Lock()
+			load := g.load
+			g.mu.Unlock()
+			return load()
+		}, g.touched},
 		Acknowledger: acknowledger{func(a discovery.Acknowledgement) {
 			g.set(func(g *rig) { g.acks = append(g.acks, a) })
 		}},

@@ -24,11 +24,11 @@ func (r *Renderer) Once(ctx context.Context, c *discovery.Catalog) (reload.Outco
 	}
 	outcome, err := r.cfg.Applier.Apply(ctx, candidate)
 	if errors.Is(err, reload.ErrNotRunning) {
-		r.cfg.Logger.Info("configuration is in place; the server is not running", "file", r.cfg.Output)
+		r.cfg.Logger.Info("configuration is in place; the server is not running", "files", r.cfg.Outputs)
 		return outcome, nil
 	}
 	if err == nil {
-		r.cfg.Logger.Info("configuration is in service", "file", r.cfg.Output, "generation", candidate.Generation,
+		r.cfg.Logger.Info("configuration is in service", "files", r.cfg.Outputs, "generation", candidate.Generation,
 			"revision", c.Revision, "changed", outcome.Changed, "reloaded", outcome.Reloaded)
 	}
 	return outcome, err
@@ -41,16 +41,23 @@ func (r *Renderer) Diff(ctx context.Context, c *discovery.Catalog) (string, erro
 	if err != nil {
 		return "", err
 	}
-	file := candidate.Files[0]
-	old, err := os.ReadFile(file.Path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
+	all := ""
+	for _, file := range candidate.Files {
+		old, err := os.ReadFile(file.Path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return "", err
+		}
+		all += r.hide(diff.Diff(file.Path, old, file.Path+" (new)", file.Content))
 	}
-	return string(diff.Diff(file.Path, old, file.Path+" (new)", file.Content)), nil
+	return all, nil
 }
 
 // settle renders when every host name has been looked up.
 func (r *Renderer) settle(ctx context.Context, c *discovery.Catalog) (reload.Candidate, error) {
+	in, err := r.inputs.choose(time.Now())
+	if err != nil {
+		return reload.Candidate{}, err
+	}
 	resolving, stop := context.WithTimeout(ctx, onceTimeout)
 	done := make(chan struct{})
 	go func() {
@@ -62,21 +69,20 @@ func (r *Renderer) settle(ctx context.Context, c *discovery.Catalog) (reload.Can
 		<-done
 	}()
 	for {
-		drop(r.resolver.changed)
-		candidate, _, err := r.render(c)
+		a, err := r.render(c, c, in)
 		if err != nil {
-			return candidate, err
+			return reload.Candidate{}, err
 		}
 		if !r.resolver.pending() {
-			if drop(r.resolver.changed) {
+			if a.resolved != r.resolver.version() {
 				continue // the last answer came while this was rendered without it
 			}
-			return candidate, nil
+			return a.candidate, nil
 		}
 		select {
 		case <-r.resolver.changed:
 		case <-resolving.Done():
-			return candidate, ctx.Err()
+			return a.candidate, ctx.Err()
 		}
 	}
 }

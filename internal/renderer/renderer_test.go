@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,32 @@ import (
 	"rollcall/internal/discovery"
 	"rollcall/internal/reload"
 )
+
+// What a transaction writes is seen as a touch of the files; the look that follows must
+// not serve what a storm has brought meanwhile.
+func TestOwnWritesDoNotHurryAStorm(t *testing.T) {
+	running(t, func(t *testing.T, g *rig) {
+		for n := range 10_000 {
+			g.offer(catalog(int64(n+1), member("web/1", "10.0.0.1", uint16(n+1))))
+			<-time.After(time.Millisecond)
+		}
+		after(2 * time.Second)
+		if got := g.applies(); got > 20 {
+			t.Errorf("10,000 changes in 10 s made %d configurations, want 20 at most", got)
+		}
+	}, func(c *Config) {
+		touched, in, by := make(chan struct{}, 1), c.Inputs.(files), c.Applier.(applier)
+		c.Inputs = files{in.load, touched}
+		c.Applier = applier{func(ctx context.Context, c reload.Candidate) (reload.Outcome, error) {
+			out, err := by.apply(ctx, c)
+			if out.Changed {
+				token(touched)
+			}
+			<-time.After(100 * time.Millisecond)
+			return out, err
+		}, by.check}
+	})
+}
 
 func TestStormIsBounded(t *testing.T) {
 	running(t, func(t *testing.T, g *rig) {
@@ -102,7 +129,7 @@ func TestFailureIsRetried(t *testing.T) {
 		if err := g.Ready(); err != nil {
 			t.Errorf("Ready gives %v, want nil", err)
 		}
-		if s := g.Status(); s.Error != "" || !s.ErrorSince.IsZero() || s.Running != s.Desired {
+		if s := g.Status(); s.Error != "" || !s.ErrorSince.IsZero() || s.Retry != nil || s.Running.Generation != s.Desired.Generation {
 			t.Errorf("status %+v still tells of the failure", s)
 		}
 	})
@@ -130,7 +157,7 @@ func TestAcknowledgedAfterApply(t *testing.T) {
 	var entered, leave chan struct{} // made in the bubble
 	var acks []discovery.Acknowledgement
 	slow := func(cfg *Config) {
-		cfg.Applier = applier{func(context.Context, reload.Candidate) (reload.Outcome, error) {
+		cfg.Applier = applier{apply: func(context.Context, reload.Candidate) (reload.Outcome, error) {
 			entered <- struct{}{}
 			<-leave
 			return reload.Outcome{Old: gone()}, nil
@@ -142,6 +169,9 @@ func TestAcknowledgedAfterApply(t *testing.T) {
 		g.offer(catalog(7, member("web/1", "10.0.0.1", 80)))
 		<-entered
 		after(time.Second)
+		if s := g.Status(); s.Desired.Revision != 7 || s.Desired.Generation == "" || s.Running.Generation != "" {
+			t.Errorf("status %+v, want revision 7 desired and nothing running", s)
+		}
 		if len(acks) != 0 {
 			t.Errorf("acknowledged %+v before Apply returned", acks)
 		}
@@ -192,6 +222,24 @@ func TestPeriodicCheckMendsTheFile(t *testing.T) {
 		if got := g.content(); got != want {
 			t.Errorf("got %q, want %q again", got, want)
 		}
+		g.offer(catalog(2, member("web/1", "10.0.0.1", 81)))
+		after(time.Minute)
+		edited := `changed by somebody else; putting it back" file=` + g.output
+		if got := g.logged(edited); got != 1 {
+			t.Errorf("logged %d times, want once", got)
+		}
+
+		// Also when it takes several attempts, and when it happens again.
+		if err := os.WriteFile(g.output, []byte("by hand\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g.set(func(g *rig) { g.fail = errors.New("no") })
+		after(time.Minute)
+		g.set(func(g *rig) { g.fail = nil })
+		after(time.Minute)
+		if got := g.logged(edited); got != 2 || g.content() == "by hand\n" {
+			t.Errorf("logged %d times with %q on disk, want twice", got, g.content())
+		}
 	})
 }
 
@@ -219,4 +267,109 @@ func TestSkippedIsBoundedAndNamed(t *testing.T) {
 			t.Errorf("logged %d times, want once", got)
 		}
 	})
+}
+
+func TestReloadThatFailsDoesNotSpin(t *testing.T) {
+	running(t, func(t *testing.T, g *rig) {
+		g.set(func(g *rig) {
+			g.fail = &reload.StepError{Step: reload.StepConfirm, Err: errors.New("no worker has taken over")}
+		})
+		for n := range 6000 {
+			g.offer(catalog(int64(n+1), member("web/1", "10.0.0.1", 80)))
+			<-time.After(10 * time.Millisecond)
+		}
+		if got := g.applies(); got > 100 {
+			t.Errorf("%d attempts in a minute of changes that change nothing", got)
+		}
+		before := g.applies()
+		after(time.Hour)
+		if got := g.applies() - before; got > 800 {
+			t.Errorf("%d attempts in an hour, want one every ten seconds or so", got)
+		}
+	})
+}
+
+func TestLateChangeWaitsAtMostMaxWait(t *testing.T) {
+	running(t, func(t *testing.T, g *rig) {
+		for n := range 5000 {
+			g.offer(catalog(int64(n+1), member("web/1", "10.0.0.1", uint16(n+1))))
+			<-time.After(time.Millisecond)
+		}
+		began, revision := time.Now(), int64(6000)
+		g.offer(catalog(revision, member("late/1", "10.0.0.1", 80)))
+		for g.ack().Applied < revision {
+			revision := revision + int64(time.Since(began)/time.Millisecond)
+			g.offer(catalog(revision, member("late/1", "10.0.0.1", 80), member("web/1", "10.0.0.1", uint16(revision))))
+			after(time.Millisecond)
+		}
+		if took := time.Since(began); took > 1010*time.Millisecond {
+			t.Errorf("a change in a storm is served after %s, want a second at most", took)
+		}
+	})
+}
+
+func TestOldWorkersBoundThePace(t *testing.T) {
+	running(t, func(t *testing.T, g *rig) {
+		g.set(func(g *rig) { g.old = workers{wait: held(make(chan struct{})).Wait, n: 16} })
+		for n := range 3000 {
+			g.offer(catalog(int64(n+1), member("web/1", "10.0.0.1", uint16(n+1))))
+			<-time.After(10 * time.Millisecond)
+		}
+		if got := g.applies(); got < 7 || got > 9 { // four seconds apart
+			t.Errorf("%d configurations in 30 s with 16 old ones, want 8", got)
+		}
+		if got := g.Status().OldWorkers; got != 16 {
+			t.Errorf("%d old workers, want 16", got)
+		}
+		g.set(func(g *rig) { g.old = gone() })
+		after(6 * time.Second)
+		if got := g.ack().Applied; got != 3000 {
+			t.Errorf("applied %d, want the last", got)
+		}
+	})
+}
+
+func TestLookAtWhatIsTheSameRendersNothing(t *testing.T) {
+	running(t, func(t *testing.T, g *rig) {
+		g.offer(catalog(1, member("web/1", "10.0.0.1", 80)))
+		after(0)
+		first := g.serving()
+		after(time.Minute)
+		g.edit(g.load)
+		if g.serving() != first || g.applies() < 7 {
+			t.Errorf("rendered anew in %d looks", g.applies())
+		}
+		g.offer(catalog(2))
+		after(time.Second)
+		if got := g.content(); !strings.Contains(got, "web:\n") {
+			t.Errorf("got %q, want the emptied service", got)
+		}
+		after(rememberFor + checkInterval)
+		if got := g.content(); strings.Contains(got, "web:") {
+			t.Errorf("got %q, want it forgotten although nothing else changes", got)
+		}
+	})
+}
+
+// What an earlier run left, and this one found as it should be, was changed by nobody.
+func TestTakenOverFileIsNobodysEdit(t *testing.T) {
+	output := filepath.Join(t.TempDir(), "out.conf")
+	for range 2 {
+		running(t, func(t *testing.T, g *rig) {
+			g.offer(catalog(1, member("web/1", "10.0.0.1", 80)))
+			after(time.Second)
+			if g.ack().Applied != 1 {
+				t.Error("revision 1 is not served")
+			}
+		}, func(cfg *Config) { cfg.Outputs = []string{output} })
+	}
+	running(t, func(t *testing.T, g *rig) {
+		for n := range 3 {
+			g.offer(catalog(int64(n+1), member("web/1", "10.0.0.1", uint16(80+n))))
+			after(time.Second)
+		}
+		if got := g.logged("changed by somebody else"); g.ack().Applied != 3 || got != 0 {
+			t.Errorf("applied %d, logged %d times, want 3 and never", g.ack().Applied, got)
+		}
+	}, func(cfg *Config) { cfg.Outputs = []string{output} })
 }

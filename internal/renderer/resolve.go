@@ -40,6 +40,7 @@ type resolver struct {
 	mu     sync.Mutex
 	names  map[string]*resolved
 	wanted time.Time // since when the renderer has asked for every name it still wants
+	news   int       // how often an address changed
 }
 
 type resolved struct {
@@ -183,7 +184,7 @@ func (r *resolver) resolve(ctx context.Context, host string) {
 		n.next = time.Now().Add(resolveRetry)
 		if news {
 			r.logger.Warn("host name does not resolve", "host", host, "err", err)
-			token(r.changed)
+			r.tell()
 		}
 		return
 	}
@@ -191,8 +192,21 @@ func (r *resolver) resolve(ctx context.Context, host string) {
 	n.err = nil
 	if !slices.Contains(addrs, n.addr) {
 		n.addr = addrs[0]
-		token(r.changed)
+		r.tell()
 	}
+}
+
+// tell says that an address changed. To be called with the mutex held.
+func (r *resolver) tell() {
+	r.news++
+	token(r.changed)
+}
+
+// version tells two states of the addresses apart.
+func (r *resolver) version() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.news
 }
 
 // usable gives the addresses that a record might hold as well, in their order.

@@ -89,7 +89,7 @@ func TestNamesAreResolvedBesideTheRendering(t *testing.T) {
 func TestNamesOutliveALongTransaction(t *testing.T) {
 	var contents []string
 	slow := func(cfg *Config) {
-		cfg.Applier = applier{func(_ context.Context, c reload.Candidate) (reload.Outcome, error) {
+		cfg.Applier = applier{apply: func(_ context.Context, c reload.Candidate) (reload.Outcome, error) {
 			contents = append(contents, string(c.Files[0].Content))
 			<-time.After(3 * time.Minute)
 			return reload.Outcome{Old: gone()}, nil

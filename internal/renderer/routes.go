@@ -52,6 +52,13 @@ func ParseRoute(s string) (Route, error) {
 type Routing struct {
 	Services []string // selected; empty for all
 	Routes   []Route  // the operator's, which beat what records say
+	TCP      []TCPRoute
+}
+
+// A TCPRoute leads all connections to an address to a service, whatever they carry.
+type TCPRoute struct {
+	Listen  string // ":5432", "127.0.0.1:5432" or "[::1]:5432"
+	Service string
 }
 
 // Covers lists the services that are routed to; nil means all.
@@ -59,8 +66,16 @@ func (r Routing) Covers() []string {
 	if len(r.Services) == 0 {
 		return nil
 	}
+	return r.declared()
+}
+
+// declared lists the services that the operator has named, sorted.
+func (r Routing) declared() []string {
 	all := slices.Clone(r.Services)
 	for _, route := range r.Routes {
+		all = append(all, route.Service)
+	}
+	for _, route := range r.TCP {
 		all = append(all, route.Service)
 	}
 	slices.Sort(all)
@@ -78,6 +93,11 @@ func (r Routing) alone() string {
 		return ""
 	}
 	return r.Services[0]
+}
+
+// tcp says whether connections, and not requests, are led to the service.
+func (r Routing) tcp(service string) bool {
+	return slices.ContainsFunc(r.TCP, func(t TCPRoute) bool { return t.Service == service })
 }
 
 func compareRoutes(x, y Route) int {

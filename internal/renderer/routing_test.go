@@ -27,6 +27,9 @@ func path(p string) func(*discovery.Instance) { return func(i *discovery.Instanc
 // drawn shows routes and upstreams in lines: "host/path=service", "service: address …".
 func drawn(b templates.Balancer) []string {
 	var lines []string
+	for _, l := range b.TCP {
+		lines = append(lines, l.Listen+">"+l.Upstream)
+	}
 	for _, v := range append([]templates.VirtualHost{b.Default}, b.Hosts...) {
 		for _, r := range v.Routes {
 			lines = append(lines, Route{v.Name, r.Path, r.Upstream}.String())
@@ -49,7 +52,7 @@ func TestRoute(t *testing.T) {
 		routing Routing
 		catalog *discovery.Catalog
 		want    []string
-		skipped []string
+		skipped []string // with the reason
 	}{
 		{
 			"a single service takes everything, others are absent",
@@ -65,7 +68,35 @@ func TestRoute(t *testing.T) {
 				member("evil/1", "10.0.0.3", 80, hosts("www.x"), path("/login")),
 				member("good/1", "10.0.0.4", 80, hosts("other.x"), path("/login")), web),
 			[]string{"other.x/login=good", "www.x/api=api", "www.x/=web", "api: 10.0.0.2:80", "evil: 10.0.0.3:80", "good: 10.0.0.4:80", "web: 10.0.0.1:80"},
-			[]string{"evil/1"},
+			[]string{"evil/1: no route leads there"},
+		},
+		{
+			"a TCP service has no host",
+			Routing{TCP: []TCPRoute{{":5432", "db"}}},
+			catalog(1, member("db/1", "10.0.0.9", 5432), web),
+			[]string{":5432>db", "web/=web", "db: 10.0.0.9:5432", "web: 10.0.0.1:80"},
+			nil,
+		},
+		{
+			"a TCP service that was selected alone",
+			Routing{Services: []string{"db"}, TCP: []TCPRoute{{":5432", "db"}}},
+			catalog(1, member("db/1", "10.0.0.9", 5432), web),
+			[]string{":5432>db", "db: 10.0.0.9:5432"},
+			nil,
+		},
+		{
+			"a TCP service with a route and one with hosts, neither selected",
+			Routing{Services: []string{"web"}, TCP: []TCPRoute{{":1", "api"}, {":2", "b"}}, Routes: []Route{{Host: "x", Service: "api"}}},
+			catalog(1, api, member("b/1", "10.0.0.9", 80, hosts("y")), web),
+			[]string{":1>api", ":2>b", "*/=web", "x/=api", "y/=b", "api: 10.0.0.2:80", "b: 10.0.0.9:80", "web: 10.0.0.1:80"},
+			nil,
+		},
+		{
+			"a TCP service without instances",
+			Routing{TCP: []TCPRoute{{":5432", "db"}}},
+			catalog(1),
+			[]string{":5432>db", "db:"},
+			nil,
 		},
 		{
 			"a single service that was said twice",
@@ -128,7 +159,7 @@ func TestRoute(t *testing.T) {
 			Routing{},
 			catalog(1, member("web/1", "10.0.0.1", 80, func(i *discovery.Instance) { i.Proto = "udp" }), member("web/2", "some.host", 80), member("web/3", "2001:db8::1", 80)),
 			[]string{"web/=web", "web: [2001:db8::1]:80"},
-			[]string{"web/1", "web/2"},
+			[]string{"web/1: it is not spoken to by tcp", "web/2: its host does not resolve"},
 		},
 		{
 			"of one endpoint the newer record wins",
@@ -138,31 +169,37 @@ func TestRoute(t *testing.T) {
 				member("web/2", "10.0.0.1", 80, func(i *discovery.Instance) { i.Revision = 9 }),
 				member("web/3", "10.0.0.1", 80, func(i *discovery.Instance) { i.Revision = 8 })),
 			[]string{"web/=web", "web: 10.0.0.1:80"},
-			[]string{"web/1", "web/3"},
+			[]string{"web/1: it has the same address as web/2", "web/3: it has the same address as web/2"},
 		},
 		{
 			"whoever loses every route is skipped",
 			Routing{},
 			catalog(1, member("a/1", "10.0.0.1", 80, hosts("www")), member("b/1", "10.0.0.2", 80, hosts("www"))),
 			[]string{"www/=a", "a: 10.0.0.1:80", "b: 10.0.0.2:80"},
-			[]string{"b/1"},
+			[]string{"b/1: no route leads there"},
 		},
 		{
 			"a name that no host may have",
 			Routing{},
 			catalog(1, member("a..b/1", "10.0.0.1", 80), web),
 			[]string{"web/=web", "a..b: 10.0.0.1:80", "web: 10.0.0.1:80"},
-			[]string{"a..b/1"},
+			[]string{"a..b/1: no route leads there"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := newRouter(test.routing, quiet(), time.Now)
+			r := newRouter(test.routing, time.Now)
+			var past []claim
 			for range 3 { // the same each time
-				b, skipped := r.route(test.catalog, templates.Balancer{Proxy: "nginx"}, known)
-				if d := cmp.Diff(test.want, drawn(b)); d != "" {
+				b := r.route(test.catalog, past, templates.Balancer{Proxy: "nginx"}, known)
+				past = b.claims
+				if d := cmp.Diff(test.want, drawn(b.Balancer)); d != "" {
 					t.Errorf("(-want +got):\n%s", d)
 				}
-				if d := cmp.Diff(test.skipped, skipped); d != "" {
+				var skipped []string
+				for _, id := range b.skipped {
+					skipped = append(skipped, id+": "+b.why[id])
+				}
+				if d := cmp.Diff(test.skipped, skipped); d != "" || len(b.why) != len(skipped) {
 					t.Errorf("skipped (-want +got):\n%s", d)
 				}
 				if b.Proxy != "nginx" || b.Revision != 1 {
@@ -174,31 +211,33 @@ func TestRoute(t *testing.T) {
 }
 
 func TestConflictsAreSettledAndSaidOnce(t *testing.T) {
-	logger, logged := logs()
-	r := newRouter(Routing{Routes: []Route{{Host: "op", Service: "z"}}}, logger, time.Now)
-	c := catalog(1, member("a/1", "10.0.0.1", 80, hosts("www", "op")), member("b/1", "10.0.0.2", 80, hosts("www")))
-	for range 5 {
-		b, _ := r.route(c, templates.Balancer{}, known)
-		if d := cmp.Diff([]string{"op/=z", "www/=a"}, drawn(b)[:2]); d != "" {
-			t.Fatalf("(-want +got):\n%s", d)
+	running(t, func(t *testing.T, g *rig) {
+		for n := range 5 {
+			g.offer(catalog(int64(n+1), member("a/1", "10.0.0.1", 80, hosts("www", "op")), member("b/1", "10.0.0.2", 80, hosts("www"))))
+			after(time.Minute)
 		}
-	}
-	for _, text := range []string{`route="www/=b" owner=a`, `route="op/=a" owner=z`} {
-		if got := logged(text); got != 1 {
-			t.Errorf("%s is logged %d times, want once", text, got)
+		if d := cmp.Diff([]string{"op/=z", "www/=a"}, drawn(g.serving().Balancer)[:2]); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
 		}
-	}
-	if got := logged("route refused"); got != 2 {
-		t.Errorf("%d routes are refused, want 2", got)
-	}
+		for _, text := range []string{`route="www/=b" owner=a`, `route="op/=a" owner=z`} {
+			if got := g.logged(text); got != 1 {
+				t.Errorf("%s is logged %d times, want once", text, got)
+			}
+		}
+		if got := g.logged("route refused"); got != 2 {
+			t.Errorf("%d routes are refused, want 2", got)
+		}
+	}, func(cfg *Config) { cfg.Routing = Routing{Routes: []Route{{Host: "op", Service: "z"}}} })
 }
 
 func TestEmptiedServicesAreRemembered(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	r := newRouter(Routing{Routes: []Route{{Host: "op", Service: "fixed"}}}, quiet(), func() time.Time { return now })
+	r := newRouter(Routing{Routes: []Route{{Host: "op", Service: "fixed"}}}, func() time.Time { return now })
+	var past []claim
 	shown := func(c *discovery.Catalog) []string {
-		b, _ := r.route(c, templates.Balancer{}, known)
-		return drawn(b)
+		b := r.route(c, past, templates.Balancer{}, known)
+		past = b.claims
+		return drawn(b.Balancer)
 	}
 	shown(catalog(1, member("fixed/1", "10.0.0.1", 80), member("web/1", "10.0.0.2", 80, hosts("www"), path("/x"))))
 	remembered := []string{"op/=fixed", "www/x=web", "fixed:", "web:"}
@@ -224,15 +263,14 @@ func TestEmptiedServicesAreRemembered(t *testing.T) {
 }
 
 func TestSuccessorTakesTheHostOfAnEmptiedService(t *testing.T) {
-	logger, logged := logs()
-	r := newRouter(Routing{}, logger, time.Now)
-	r.route(catalog(1, member("blue/1", "10.0.0.1", 80, hosts("www"))), templates.Balancer{}, known)
-	b, skipped := r.route(catalog(2, member("green/1", "10.0.0.2", 80, hosts("www"))), templates.Balancer{}, known)
-	if d := cmp.Diff([]string{"www/=green", "blue:", "green: 10.0.0.2:80"}, drawn(b)); d != "" || skipped != nil {
-		t.Errorf("skipped %v (-want +got):\n%s", skipped, d)
+	r := newRouter(Routing{}, time.Now)
+	before := r.route(catalog(1, member("blue/1", "10.0.0.1", 80, hosts("www"))), nil, templates.Balancer{}, known)
+	b := r.route(catalog(2, member("green/1", "10.0.0.2", 80, hosts("www"))), before.claims, templates.Balancer{}, known)
+	if d := cmp.Diff([]string{"www/=green", "blue:", "green: 10.0.0.2:80"}, drawn(b.Balancer)); d != "" || b.skipped != nil {
+		t.Errorf("skipped %v (-want +got):\n%s", b.skipped, d)
 	}
-	if logged("refused") > 0 {
-		t.Error("what an empty service leaves to its successor is logged as refused")
+	if len(b.lost) > 0 {
+		t.Errorf("what an empty service leaves to its successor is lost: %v", b.lost)
 	}
 }
 
@@ -241,11 +279,44 @@ func TestOutputIsSorted(t *testing.T) {
 	for n := range 200 {
 		members = append(members, member(fmt.Sprintf("s%03d/1", n), "10.0.0.1", uint16(n+1), path(fmt.Sprintf("/%d", n))))
 	}
-	b, _ := newRouter(Routing{}, quiet(), time.Now).route(catalog(1, members...), templates.Balancer{}, known)
+	b := newRouter(Routing{}, time.Now).route(catalog(1, members...), nil, templates.Balancer{}, known)
 	if !slices.IsSortedFunc(b.Upstreams, func(x, y templates.Upstream) int { return strings.Compare(x.Name, y.Name) }) {
 		t.Error("upstreams are not sorted")
 	}
 	if !slices.IsSortedFunc(b.Default.Routes, func(x, y templates.Route) int { return len(y.Path) - len(x.Path) }) {
 		t.Error("routes are not longest first")
+	}
+}
+
+func TestServicesAreWhatIsRoutedTo(t *testing.T) {
+	udp := func(i *discovery.Instance) { i.Proto = "udp" }
+	c := catalog(1,
+		member("api/1", "10.0.0.1", 80), member("api/2", "10.0.0.2", 80, udp),
+		member("db/1", "10.0.0.3", 80), member("db/2", "10.0.0.3", 81, kept),
+		member("lost/1", "10.0.0.4", 80, hosts("api")), member("none/1", "10.0.0.5", 80, udp))
+	r := newRouter(Routing{TCP: []TCPRoute{{":5433", "db"}, {":5432", "db"}, {":1", "absent"}}}, time.Now)
+	for range 2 { // the second time from memory
+		p := r.route(c, nil, templates.Balancer{}, known)
+		var got []string
+		for _, s := range p.Services {
+			for _, i := range s.Instances {
+				got = append(got, i.ID())
+			}
+		}
+		if d := cmp.Diff([]string{"api/1", "db/1", "db/2"}, got); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+		if db, _ := c.Service("db"); p.Services[1] != db {
+			t.Error("a service of which all is routed to is copied")
+		}
+		if d := cmp.Diff([]string{"api/2", "lost/1", "none/1"}, p.skipped); d != "" {
+			t.Errorf("skipped (-want +got):\n%s", d)
+		}
+		if d := cmp.Diff([]string{"db/2"}, p.held); d != "" {
+			t.Errorf("held (-want +got):\n%s", d)
+		}
+		if len(p.TCP) != 3 || p.TCP[0].Listen != ":1" || p.TCP[1].Listen != ":5432" {
+			t.Errorf("TCP %+v, want three, sorted", p.TCP)
+		}
 	}
 }

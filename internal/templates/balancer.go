@@ -8,40 +8,96 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"rollcall/internal/discovery"
 )
 
 // Balancer is all that a balancer's configuration is made from. Every string in
 // it has been validated, and every address has been resolved: a server that looks
 // a name up at its start is one that does not start when the resolver is away.
 type Balancer struct {
-	Proxy      string // "nginx", "apache"
+	Proxy      string // "nginx", "apache", "haproxy"; of `render file`, "file"
 	Revision   int64  // etcd's revision; a template sees a token, see Template.Render
 	Generation string // name of the rendered content; likewise
+	Structure  string // name of it less who the members are; likewise
 
 	// Standalone asks for a whole main configuration, the supervised proxy's.
 	// Otherwise the result is a fragment for the server's include directory: nginx
 	// reads it inside http{}, Apache in server context.
 	Standalone bool
 
-	Listen []string // at least one, as --listen takes it: ":80", "127.0.0.1:8080", "[::1]:80"
-	IPv6   bool     // the machine has IPv6, so ":80" stands for its addresses too
+	Listen    []string // at least one, as --listen takes it: ":80", "127.0.0.1:8080", "[::1]:80"
+	ListenTLS []string // likewise, with TLS; empty without certificates
+	IPv6      bool     // the machine has IPv6, so ":80" stands for its addresses too
 
-	// Control is where the server tells its generation: the path of a unix socket
-	// for nginx, an address such as "127.0.0.1:9403" for Apache. "" leaves it out.
+	Settings Settings // what --set says
+
+	// Control is where the server tells its generation: the path of a unix socket for
+	// nginx and HAProxy, an address such as "127.0.0.1:9403" for Apache. "" leaves it out.
 	Control string
+
+	// Members is how the server's members are changed while it runs; "" when only a reload
+	// changes them. HAProxy: the path of the unix socket of its runtime API. Apache: the
+	// secret by which its balancer manager knows who may. nginx: what NginxMembers gives.
+	Members string
+
+	// Gate is the file during whose existence the answers to clients end their connections;
+	// "" leaves it out. For nginx and Apache.
+	Gate string
 
 	// User and Group are whom the workers run as when root starts the server; "" when not root.
 	User, Group string
 
-	// For standalone only: absolute paths. ErrorLog may be "stderr"; RunDir exists,
+	// For standalone only: absolute paths. ErrorLog may be "stderr", which it always is for HAProxy; RunDir exists,
 	// is the server's alone, and may be entered by User.
 	PidFile, ErrorLog, RunDir string
 
 	Modules string // Apache: directory of the modules; "" when they are all loaded already
 
+	// StreamModule is the file of the module that nginx needs for TCP; "" when it is built in.
+	StreamModule string
+	// LuaModules are the files of those that it needs for Members, in the order in which
+	// they are loaded; empty when they are built in.
+	LuaModules []string
+
 	Upstreams []Upstream    // every service that is routed to, also empty ones, sorted by name
 	Hosts     []VirtualHost // named hosts, sorted by name
 	Default   VirtualHost   // Name ""; answers every other host; without routes, 404
+	TCP       []TCPListener // sorted by address
+
+	// Certificates, sorted by name: "www.example.com", "*.example.com", or "" for every
+	// name that has none of its own.
+	Certificates []Certificate
+	// CertificateList is the file that CertificateList makes of them; "" where none is needed.
+	CertificateList string
+
+	// HostMap is the file that HostMap makes of the routes, for HAProxy. Like those of
+	// certificates, its name should tell its content, so that no worker reads another's.
+	HostMap string
+
+	DropIns []Fragment // the operator's own, sorted by path
+
+	// Services are the catalog itself, for templates that want more than the above:
+	// all instances that are routed to, with all that is known about them. Sorted by name.
+	Services []*discovery.Service
+}
+
+// A TCPListener passes connections to one address on to a service, whatever they carry.
+type TCPListener struct {
+	Listen   string // as in Balancer.Listen
+	Upstream string
+}
+
+// A Certificate is what a host name is proven with.
+type Certificate struct {
+	Name string
+	File string // a PEM file with the chain, the server's first, and the key; its name tells its content
+}
+
+// A Fragment is a file of the operator's, which becomes part of the configuration as it is.
+type Fragment struct {
+	Path    string
+	Content string
 }
 
 // An Upstream is a service and the servers that answer for it.
@@ -71,12 +127,6 @@ type VirtualHost struct {
 // sees the path as the client wrote it.
 type Route struct{ Path, Upstream string }
 
-// A Site is a set of host names that are routed alike. The default site has none.
-type Site struct {
-	Names  []string
-	Routes []Route
-}
-
 // Upstream finds an upstream by name. A route to one that is not there would be
 // refused by the server, or answered by a resolver, so it is an error.
 func (b Balancer) Upstream(name string) (Upstream, error) {
@@ -87,46 +137,14 @@ func (b Balancer) Upstream(name string) (Upstream, error) {
 	return b.Upstreams[i], nil
 }
 
-// Sites gives the default site, then the named hosts in the order of their first
-// name. Hosts that are routed alike are one site: Apache keeps the members of a
-// balancer once for each of its virtual hosts. A name with an empty label is left
-// out: both servers refuse a request for it, and nginx the whole configuration.
-func (b Balancer) Sites() []Site {
-	sites := make([]Site, 1, len(b.Hosts)+1)
-	sites[0].Routes = b.Default.Routes
-	seen := map[string]int{}
-	for _, h := range b.Hosts {
-		if strings.Contains(h.Name, "..") {
-			continue
-		}
-		var key strings.Builder
-		for _, r := range h.Routes {
-			key.WriteString(r.Path + " " + r.Upstream + "\n") // neither holds a blank
-		}
-		i, ok := seen[key.String()]
-		if !ok {
-			i = len(sites)
-			seen[key.String()] = i
-			sites = append(sites, Site{Routes: h.Routes})
-		}
-		sites[i].Names = append(sites[i].Names, h.Name)
+// Service finds a service of the catalog by name. One that is not there has no
+// instances now, which is nothing that a template could tell from a misspelt name.
+func (b Balancer) Service(name string) *discovery.Service {
+	i, ok := slices.BinarySearchFunc(b.Services, name, func(s *discovery.Service, name string) int { return cmp.Compare(s.Name, name) })
+	if !ok {
+		return &discovery.Service{Name: name}
 	}
-	return sites
-}
-
-// Upstreams names the upstreams that the site sends requests to, sorted.
-func (s Site) Upstreams() []string {
-	names := make([]string, 0, len(s.Routes))
-	for _, r := range s.Routes {
-		names = append(names, r.Upstream)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// Rooted says whether a route takes every path that no other one takes.
-func (s Site) Rooted() bool {
-	return slices.ContainsFunc(s.Routes, func(r Route) bool { return r.Path == "" })
+	return b.Services[i]
 }
 
 // Active counts the servers that may get new requests.
@@ -154,10 +172,28 @@ func (u Upstream) Summary() string {
 	}
 }
 
+// maxSpares bounds the servers that nginx is told of twice: what a large service would
+// cost it is more than they are worth.
+const maxSpares = 32
+
+// Spares gives active servers that nginx is told of a second time, so that there are
+// some left to ask when its passive checks have taken out all: it has no other way.
+func (u Upstream) Spares() []Server {
+	var spares []Server
+	for _, s := range u.Servers {
+		if s.Weight > 0 && len(spares) < maxSpares {
+			spares = append(spares, s)
+		}
+	}
+	return spares
+}
+
 // ZoneKB is the size, in KiB, of the memory in which nginx's workers share what they
 // know about the upstream's servers. 1.22 needs about 0.9 KiB for one with an IPv6
 // address, and refuses the whole configuration when there is not enough.
-func (u Upstream) ZoneKB() int { return (32 + 2*len(u.Servers) + 63) / 64 * 64 }
+func (u Upstream) ZoneKB() int {
+	return (32 + 2*(len(u.Servers)+len(u.Spares())) + 63) / 64 * 64
+}
 
 // MaxWeight gives the largest weight of the upstream's servers.
 func (u Upstream) MaxWeight() int {

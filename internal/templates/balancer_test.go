@@ -1,21 +1,32 @@
 package templates
 
 import (
+	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-func TestSites(t *testing.T) {
-	web, shop := []Route{{"", "web"}}, []Route{{"/shop", "shop"}, {"", "web"}}
-	b := Balancer{
-		Hosts:   []VirtualHost{{"a", web}, {"a..b", web}, {"b", shop}, {"c", web}, {"d", nil}},
-		Default: VirtualHost{Routes: web},
+// TestManyServers has nginx check that the memory for the servers of an upstream is
+// enough, whatever their number; addresses are as long as they get.
+func TestManyServers(t *testing.T) {
+	template, err := Builtin("nginx")
+	if err != nil {
+		t.Fatal(err)
 	}
-	want := []Site{{nil, web}, {[]string{"a", "c"}, web}, {[]string{"b"}, shop}, {[]string{"d"}, nil}}
-	if diff := cmp.Diff(want, b.Sites()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	for _, n := range []int{2, 16, 31, 32, 33, 64, 100, 1000} {
+		u := Upstream{Name: "web"}
+		for i := range n {
+			u.Servers = append(u.Servers, Server{Name: fmt.Sprint("s", i), Address: fmt.Sprintf("[2001:db8:1111:2222:3333:4444:5555:%x]:65535", i+4096), Weight: 100})
+		}
+		b := Balancer{
+			Proxy: "nginx", Standalone: true, RunDir: "/run/rollcall", PidFile: "/run/rollcall/pid", ErrorLog: "stderr",
+			Listen: []string{"127.0.0.1:8080"}, Settings: DefaultSettings(), Upstreams: []Upstream{u}, Default: VirtualHost{Routes: []Route{{"", "web"}}},
+		}
+		out, err := template.Render(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(fmt.Sprint(n), func(t *testing.T) { checkConfiguration(t, b, string(out.Content)) })
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 func catalog(proxy string, services, servers int) Balancer {
 	b := Balancer{
 		Proxy: proxy, Standalone: true, Listen: []string{":80"}, IPv6: true, Control: "127.0.0.1:9403",
-		PidFile: "/run/rollcall/pid", ErrorLog: "stderr", RunDir: "/run/rollcall", Modules: apacheModules,
+		PidFile: "/run/rollcall/pid", ErrorLog: "stderr", RunDir: "/run/rollcall", Modules: apacheModules, HostMap: "/run/rollcall/hosts.map",
+		Settings: DefaultSettings(),
 	}
 	for i := range services {
 		u := Upstream{Name: fmt.Sprintf("service-%05d", i)}
@@ -28,7 +29,7 @@ func catalog(proxy string, services, servers int) Balancer {
 }
 
 func BenchmarkRender(b *testing.B) {
-	for _, proxy := range []string{"nginx", "apache"} {
+	for _, proxy := range proxies {
 		for _, size := range []struct{ services, servers int }{{10000, 1}, {1, 10000}, {10, 3}} {
 			data := catalog(proxy, size.services, size.servers)
 			b.Run(fmt.Sprintf("%s/%dx%d", proxy, size.services, size.servers), func(b *testing.B) {

@@ -1,6 +1,6 @@
 // Package templates turns the picture of what is to be balanced into a proxy's
 // configuration: the engine, the few functions a template may call, and the
-// built-in balancers for nginx and Apache httpd.
+// built-in balancers for nginx, Apache httpd and HAProxy.
 //
 // It is hermetic: the same Balancer and the same template give the same bytes, on
 // every machine. It knows no etcd, file, process, environment, clock or network;
@@ -10,16 +10,16 @@ package templates
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	_ "embed" // the built-in balancers
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
+	"hash"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"text/template"
 )
 
@@ -32,71 +32,163 @@ var (
 	nginxText string
 	//go:embed apache.tmpl
 	apacheText string
+	//go:embed haproxy.tmpl
+	haproxyText string
 )
 
 // A Template is a parsed template. It may be used by several goroutines at once.
 type Template struct {
-	parsed *template.Template
-	limit  int // bytes of output
+	parsed  *template.Template
+	members memberMarks
+	limit   int // bytes of output
+	memory  atomic.Pointer[memory]
 }
 
-// Output is one rendered configuration.
+// Output is one rendered file of a configuration.
 type Output struct {
 	Content []byte // ends with a newline
-	// Generation names the content: 12 hexadecimal digits, the same for two contents
+	// Generation names the configuration: 12 hexadecimal digits, the same for two
 	// that differ only in the revision they were made from.
 	Generation string
+	// Structure names it in the same way, less what stands between {{members}} and
+	// {{endMembers}}; "" if no template prints {{.Structure}}, so that no server could tell.
+	Structure string
+	Origins   []Origin // where the drop-ins stand, sorted by line
 
 	between [][]byte // the content cut at each place where the revision stands
 }
 
-// Builtin gives the built-in balancer of a proxy, "nginx" or "apache".
+// An Origin says that the lines from Line to before End, counted from 1, are those of
+// the drop-in at Path.
+type Origin struct {
+	Line, End int
+	Path      string
+}
+
+// Builtin gives the built-in balancer of a proxy, "nginx", "apache" or "haproxy".
 func Builtin(proxy string) (*Template, error) {
+	text, err := BuiltinText(proxy)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(proxy+".tmpl", text)
+}
+
+// BuiltinText gives what Builtin parses: where a template of one's own begins.
+func BuiltinText(proxy string) (string, error) {
 	switch proxy {
 	case "nginx":
-		return Parse("nginx.tmpl", nginxText)
+		return nginxText, nil
 	case "apache":
-		return Parse("apache.tmpl", apacheText)
+		return apacheText, nil
+	case "haproxy":
+		return haproxyText, nil
 	}
-	return nil, fmt.Errorf("no built-in balancer for %q; there is one for nginx and one for apache", proxy)
+	return "", fmt.Errorf("no built-in balancer for %q; there is one for nginx, apache and haproxy", proxy)
 }
+
+// Name gives the name that Parse was given.
+func (t *Template) Name() string { return t.parsed.Name() }
 
 // Parse reads a template in the language of text/template. Errors begin with the
 // place, name:line. A key that a map does not hold is an error when it is rendered.
 func Parse(name, text string) (*Template, error) {
-	t, err := template.New(name).Funcs(functions()).Option("missingkey=error").Parse(text)
+	members := newMemberMarks()
+	t, err := template.New(name).Funcs(functions()).Funcs(members.functions()).Funcs(new(sections).functions()).Option("missingkey=error").Parse(text)
 	if err != nil {
 		return nil, placed(name, err)
 	}
-	return &Template{parsed: t, limit: maxOutput}, nil
+	return &Template{parsed: t, members: members, limit: maxOutput}, nil
 }
 
-// Render executes the template with b as its data. Generation and Revision of b are
-// ignored: the template is given tokens nobody can guess in their place, the content
-// is named by its hash without them, and then the name and the revision are put in.
-// So a template may print both, but not compute with them.
+// Render executes one template; see RenderAll.
+func (t *Template) Render(b Balancer) (Output, error) {
+	list, err := RenderAll(b, t)
+	if err != nil {
+		return Output{}, err
+	}
+	return list[0], nil
+}
+
+// RenderAll executes templates with b as their data. Generation, Structure and Revision
+// of b are ignored: the templates are given tokens nobody can guess in their place, what
+// they give together is named by its hash without them, and then the names and the
+// revision are put in. So a template may print them, but not compute with them.
+//
+// What slices and maps in b hold must not be changed any more: the next rendering
+// compares with it, see sections.
 //
 // An error names the template, the line and the reason, and there is no output.
-func (t *Template) Render(b Balancer) (Output, error) {
-	revision := b.Revision
-	generationToken, revisionToken := tokens()
-	b.Generation, b.Revision = generationToken, revisionToken
+func RenderAll(b Balancer, list ...*Template) ([]Output, error) {
+	revision := strconv.FormatInt(b.Revision, 10)
+	tokens := newTokens()
+	b.Generation, b.Structure, b.Revision = tokens.generation, tokens.structure, tokens.revision
+	marks := newMarks(&b)
 
+	outputs, drafts := make([]Output, len(list)), make([]draft, len(list))
+	memories := make([]*memory, len(list))
+	sum, sumStructure := sha256.New(), sha256.New()
+	told := false
+	for i, t := range list {
+		content, m, err := t.execute(b)
+		var fixed []byte
+		if err == nil {
+			content, fixed, err = t.members.take(content)
+		}
+		if err != nil {
+			return nil, placed(t.parsed.Name(), err)
+		}
+		if i > 0 {
+			sum.Write([]byte{0})
+			sumStructure.Write([]byte{0})
+		}
+		content, outputs[i].Origins = marks.take(content)
+		drafts[i], memories[i] = tokens.cut(content), m
+		for _, piece := range drafts[i].pieces {
+			sum.Write(piece)
+		}
+		rest := drafts[i]
+		if fixed != nil {
+			fixed, _ = marks.take(fixed)
+			rest = tokens.cut(fixed)
+		}
+		for _, piece := range rest.pieces {
+			sumStructure.Write(piece)
+		}
+		told = told || slices.Contains(drafts[i].blanks, blankStructure)
+	}
+	generation, structure := name(sum), name(sumStructure)
+	for i, t := range list {
+		outputs[i].Generation = generation
+		if told {
+			outputs[i].Structure = structure
+		}
+		outputs[i].Content, outputs[i].between = drafts[i].fill(generation, structure, revision)
+		t.memory.Store(memories[i])
+	}
+	return outputs, nil
+}
+
+// name gives 12 hexadecimal digits.
+func name(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)[:6]) }
+
+// execute gives what the template writes, and what the next time may use of it.
+func (t *Template) execute(b Balancer) ([]byte, *memory, error) {
+	parsed, sections, err := t.begin()
+	if err != nil {
+		return nil, nil, err
+	}
 	out := limitedBuffer{limit: t.limit}
-	if err := t.parsed.Execute(&out, b); err != nil {
-		return Output{}, placed(t.parsed.Name(), err)
+	if last := t.memory.Load(); last != nil {
+		out.Grow(last.size + last.size/64)
 	}
-	content := out.Bytes()
-	if !bytes.HasSuffix(content, []byte("\n")) {
-		content = append(content, '\n') // HAProxy refuses a last line without it
+	if err := parsed.Execute(&out, b); err != nil {
+		return nil, nil, err
 	}
-	gen, rev := []byte(generationToken), strconv.AppendInt(nil, revisionToken, 10)
-	sum := sha256.Sum256(bytes.ReplaceAll(bytes.ReplaceAll(content, gen, nil), rev, nil))
-	generation := hex.EncodeToString(sum[:6])
-	content = bytes.ReplaceAll(content, gen, []byte(generation))
-	between := bytes.Split(content, rev)
-	content = bytes.Join(between, strconv.AppendInt(nil, revision, 10))
-	return Output{Content: content, Generation: generation, between: between}, nil
+	if !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
+		out.WriteByte('\n') // HAProxy refuses a last line without it
+	}
+	return out.Bytes(), &memory{sections.now, out.Len()}, nil
 }
 
 // Same says whether another rendering, such as the file on disk, differs from this
@@ -119,15 +211,6 @@ func (o Output) Same(other []byte) bool {
 	return len(other) == 0
 }
 
-// tokens gives stand-ins for a generation and a revision that do not occur in anything else.
-func tokens() (generation string, revision int64) {
-	var random [24]byte
-	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the program instead
-	// Nineteen digits, as many as the largest int64 has.
-	n := binary.BigEndian.Uint64(random[16:]) % (math.MaxInt64 - 1e18)
-	return hex.EncodeToString(random[:16]), int64(n) + 1e18
-}
-
 // placed gives text/template's error with the place in front: "nginx.tmpl:12:3: …",
 // or the name alone where it is no line that is at fault.
 func placed(name string, err error) error {
@@ -145,7 +228,9 @@ type limitedBuffer struct {
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
 	if b.Len()+len(p) > b.limit {
-		return 0, fmt.Errorf("output is longer than %d bytes", b.limit)
+		return 0, errTooLong(b.limit)
 	}
 	return b.Buffer.Write(p)
 }
+
+func errTooLong(limit int) error { return fmt.Errorf("output is longer than %d bytes", limit) }

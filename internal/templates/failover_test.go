@@ -1,8 +1,11 @@
 package templates
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,12 +13,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestFailover has servers that are gone, refuse, or break off: a client may only
 // notice when its request may have been carried out.
 func TestFailover(t *testing.T) {
-	for _, proxy := range proxies {
+	for _, proxy := range withLua(proxies) {
 		t.Run(proxy, func(t *testing.T) {
 			var broken atomic.Int32
 			breaking := func() *httptest.Server {
@@ -68,7 +72,7 @@ func TestFailover(t *testing.T) {
 					}
 				}
 			}
-			for method, attempts := range map[string]int32{"POST": 1, "GET": map[string]int32{"nginx": 3, "apache": 1}[proxy]} {
+			for method, attempts := range map[string]int32{"POST": 1, "GET": map[string]int32{"nginx": 3, nginxWithLua: 3, "apache": 1, "haproxy": 3}[proxy]} {
 				broken.Store(0)
 				if resp, _ := r.send(t, method, "breaking", "/", ""); resp.StatusCode != http.StatusBadGateway || broken.Load() != attempts {
 					t.Errorf("%s that was broken off: got %s after %d attempts, want %d", method, resp.Status, broken.Load(), attempts)
@@ -85,11 +89,44 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestBrokenOff has one kind of request that a service breaks off: what else it is asked
+// is answered all the same.
+func TestBrokenOff(t *testing.T) {
+	moody := func() *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/breaks" {
+				panic(http.ErrAbortHandler)
+			}
+		}))
+		t.Cleanup(s.Close)
+		return s
+	}
+	for _, proxy := range withLua(proxies) {
+		for _, balance := range []string{"roundrobin", "leastconn"} {
+			t.Run(proxy+"/"+balance, func(t *testing.T) {
+				b := Balancer{
+					Proxy: proxy, Standalone: true, Settings: DefaultSettings(),
+					Upstreams: []Upstream{upstream("web", moody(), moody())}, Default: VirtualHost{Routes: []Route{{"", "web"}}},
+				}
+				b.Settings.Balance = balance
+				r := start(t, b)
+				for range 10 {
+					r.send(t, "POST", "web", "/breaks", "")
+					r.send(t, "GET", "web", "/breaks", "")
+					if resp, _ := r.send(t, "GET", "web", "/", ""); resp.StatusCode != http.StatusOK {
+						t.Fatalf("got %s, want 200", resp.Status)
+					}
+				}
+			})
+		}
+	}
+}
+
 // TestReload goes through changes of members: what the server remembers of the
 // old ones in shared memory must not shine through.
 func TestReload(t *testing.T) {
 	one, two, three := backend(t, "one"), backend(t, "two"), backend(t, "three")
-	for _, proxy := range proxies {
+	for _, proxy := range withLua(proxies) {
 		t.Run(proxy, func(t *testing.T) {
 			balancer := func(weights [3]int, servers ...*httptest.Server) Balancer {
 				u := upstream("web", servers...)
@@ -129,10 +166,50 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestKeptConnection reloads HAProxy between two requests of one connection: the worker
+// that has the connection answers the next one, and closes it then.
+func TestKeptConnection(t *testing.T) {
+	web := backend(t, "web")
+	b := Balancer{
+		Proxy: "haproxy", Standalone: true, Revision: 1,
+		Upstreams: []Upstream{upstream("web", web)}, Default: VirtualHost{Routes: []Route{{"", "web"}}},
+	}
+	r := start(t, b)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	ask := func() *http.Response {
+		t.Helper()
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: any\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp
+	}
+	if resp := ask(); resp.StatusCode != http.StatusOK || resp.Close {
+		t.Errorf("before: got %s, closed %v", resp.Status, resp.Close)
+	}
+	b.Upstreams = []Upstream{upstream("web", web, backend(t, "other"))}
+	r.reload(t, b)
+	if resp := ask(); resp.StatusCode != http.StatusOK || !resp.Close {
+		t.Errorf("after: got %s, closed %v, want 200 and then a closed connection", resp.Status, resp.Close)
+	}
+}
+
 // TestUnprivileged starts the server as nobody, as a container without root would.
 func TestUnprivileged(t *testing.T) {
 	web := backend(t, "web")
-	for _, proxy := range proxies {
+	for _, proxy := range withLua(proxies) {
 		t.Run(proxy, func(t *testing.T) {
 			logs := runDir(t) // the test's pipe would not be nobody's to open
 			b := Balancer{
@@ -157,5 +234,58 @@ func TestUnprivileged(t *testing.T) {
 				t.Errorf("got %s, %q", resp.Status, got)
 			}
 		})
+	}
+}
+
+// TestUnreachable has HAProxy give up a server that does not even refuse: a turn that
+// is passed on counts as one, so that with two servers every request would wait for it.
+func TestUnreachable(t *testing.T) {
+	dead := httptest.NewUnstartedServer(nil)
+	dead.Listener.Close()
+	dead.Listener = silent(t)
+	b := Balancer{
+		Proxy: "haproxy", Standalone: true, Settings: DefaultSettings(),
+		Upstreams: []Upstream{upstream("web", backend(t, "alive"), dead)}, Default: VirtualHost{Routes: []Route{{"", "web"}}},
+	}
+	b.Settings.ConnectTimeout = 300 * time.Millisecond
+	r := start(t, b)
+	slow := 0
+	for range 20 {
+		before := time.Now()
+		if resp, _ := r.send(t, "GET", "any", "/", ""); resp.Header.Get("X-Backend") != "alive" {
+			t.Fatalf("got %s, want the other server's answer", resp.Status)
+		}
+		if time.Since(before) > b.Settings.ConnectTimeout {
+			slow++
+		}
+	}
+	if slow < 1 || slow > 5 {
+		t.Errorf("%d of 20 requests waited for the dead server, want a few", slow)
+	}
+}
+
+// silent is a listener whose queue is full: whoever connects hears nothing.
+func silent(t *testing.T) net.Listener {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), "listener")
+	defer file.Close()
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	for {
+		conn, err := net.DialTimeout("tcp", l.Addr().String(), 200*time.Millisecond)
+		if err != nil {
+			return l
+		}
+		t.Cleanup(func() { conn.Close() })
 	}
 }

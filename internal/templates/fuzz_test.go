@@ -2,72 +2,48 @@ package templates
 
 import (
 	"bytes"
-	"encoding/json"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-
-	"rollcall/internal/discovery"
 )
 
-// FuzzRender renders whatever discovery lets in. Of what is free text there, nothing
-// may reach a line that the server reads, and what the server reads may name only
-// what was declared.
+// guests are where fuzzing begins.
+func guests(f *testing.F) {
+	for _, g := range []guest{
+		{service: "web", name: "core-01-web1", host: "10.0.0.5", port: 32768, version: "52c7248a14", node: "core-01", path: "/shop", vhost: "www.example.com", weight: 100, dropIn: "/etc/x.conf"},
+		{service: "a_b", name: "core-01:web1:80:udp", host: "2001:db8::5", port: 1, version: `};"{{`, node: `back\slash`, weight: 256, dropIn: "\n};\\"},
+		{service: "a.b", name: "1", host: "db.internal", port: 80, version: `# {`, node: `"`, path: "/~a", vhost: "xn--e1afmkfd", certificate: "xn--e1afmkfd"},
+		{service: "a..b", name: "a..b", host: "localhost", port: 65535, version: "$host %[src] ${ENV}", node: "<Location />", path: "/-", weight: 1, certificate: "example.org"},
+		{service: strings.Repeat("l", 63), name: strings.Repeat("l.", 126) + "l", host: "a.b", port: 80, path: "/" + strings.Repeat("p", 252), vhost: strings.Repeat("a.", 126) + "a", weight: 100, certificate: strings.Repeat("b.", 125) + "b"},
+		{service: "none", name: "tls", host: "10.0.0.5", port: 80, path: "/none", vhost: "none", weight: 100, certificate: "none"},
+		{service: "_", name: "-", host: "http://evil.example", port: 80, vhost: "evil.example/", path: "/../x"},
+	} {
+		f.Add(g.service, g.name, g.host, g.port, g.version, g.node, g.path, g.vhost, g.weight, g.certificate, g.dropIn)
+	}
+}
+
+// FuzzRender renders whatever discovery lets in. Nothing may come into what a server
+// reads but the names and addresses that were declared, each in its place.
 func FuzzRender(f *testing.F) {
-	f.Add("web", "core-01-web1", "10.0.0.5", uint16(32768), "52c7248a14", "core-01", "/shop", "www.example.com", 100)
-	f.Add("a_b", "core-01:web1:80:udp", "2001:db8::5", uint16(1), `};"{{`, `back\slash`, "", "", 256)
-	f.Add("a.b", "1", "db.internal", uint16(80), `# {`, `"`, "/~a", "xn--e1afmkfd", 0)
-	f.Fuzz(func(t *testing.T, service, name, host string, port uint16, version, node, path, vhost string, weight int) {
-		record := map[string]any{"host": host, "port": port, "version": version, "node": node, "path": path, "weight": weight}
-		if vhost != "" {
-			record["hosts"] = []string{vhost}
+	guests(f)
+	f.Fuzz(func(t *testing.T, service, name, host string, port uint16, version, node, path, vhost string, weight int, certificate, dropIn string) {
+		if g := admit(guest{service: service, name: name, host: host, port: port, version: version, node: node, path: path, vhost: vhost, weight: weight, certificate: certificate, dropIn: dropIn}); g != nil {
+			checkCast(t, *g)
 		}
-		value, err := json.Marshal(record)
-		if err != nil {
+	})
+}
+
+// FuzzServers has the real servers check whatever discovery lets in.
+func FuzzServers(f *testing.F) {
+	guests(f)
+	f.Fuzz(func(t *testing.T, service, name, host string, port uint16, version, node, path, vhost string, weight int, certificate, dropIn string) {
+		g := admit(guest{service: service, name: name, host: host, port: port, version: version, node: node, path: path, vhost: vhost, weight: weight, certificate: certificate, dropIn: dropIn})
+		if g == nil {
 			return
 		}
-		inst, err := discovery.DecodeRecord(service, name, value)
-		if err != nil || discovery.ValidateName(service) != nil {
-			return
-		}
-		server := Server{Name: inst.Name, Host: inst.Host, Port: inst.Port, Address: inst.Endpoint(), Weight: inst.Weight}
-		if _, ok := inst.Addr(); !ok {
-			server.Address = discovery.JoinHostPort("192.0.2.1", inst.Port)
-		}
+		pem := certify(t, "", 1).File
 		for _, proxy := range proxies {
-			balancer := func(s Server) Balancer {
-				b := Balancer{Proxy: proxy, Listen: []string{":80"}, Upstreams: []Upstream{{Name: inst.Service, Servers: []Server{s}}}}
-				for _, h := range append(inst.Hosts, inst.Service) {
-					b.Hosts = append(b.Hosts, VirtualHost{h, []Route{{inst.Path, inst.Service}}})
-				}
-				return b
-			}
-			plain := active(proxy, mustRender(t, balancer(server)).Content)
-			described := server
-			described.Version, described.Node = inst.Version, inst.Node
-			if diff := cmp.Diff(plain, active(proxy, mustRender(t, balancer(described)).Content)); diff != "" {
-				t.Errorf("%s: version %q and node %q change the configuration:\n%s", proxy, inst.Version, inst.Node, diff)
-			}
-			for _, line := range plain {
-				fields := strings.Fields(line)
-				var want string
-				switch fields[0] {
-				case "server":
-					if want = server.Address; fields[1] == "{" {
-						continue
-					}
-				case "upstream":
-					want = "rollcall_" + inst.Service
-				case "BalancerMember":
-					want = `"http://` + server.Address + `"`
-				default:
-					continue
-				}
-				if fields[1] != want {
-					t.Errorf("%s: got %q, want nothing but %s there", proxy, line, want)
-				}
-			}
+			b := g.balancer(proxy, pem)
+			checkConfiguration(t, b, string(mustRender(t, b).Content))
 		}
 	})
 }
@@ -80,7 +56,7 @@ func active(proxy string, content []byte) []string {
 	}
 	var lines []string
 	for line := range strings.Lines(string(content)) {
-		if i := strings.Index(line, "#"); i >= 0 && (proxy == "nginx" || strings.TrimSpace(line[:i]) == "") {
+		if i := strings.Index(line, "#"); i >= 0 && (proxy != "apache" || strings.TrimSpace(line[:i]) == "") {
 			line = line[:i]
 		}
 		if line = strings.TrimSpace(line); line != "" {

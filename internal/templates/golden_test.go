@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write what the templates render into testdata/*.txtar")
 
-// TestGolden renders every catalog of testdata for both servers, compares the text,
+// TestGolden renders every catalog of testdata for every server, compares the text,
 // and has the server itself check it.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -32,7 +32,7 @@ func TestGolden(t *testing.T) {
 			want[f.Name] = string(f.Data)
 		}
 		kept := archive.Files[:1] // balancer.json
-		for _, proxy := range []string{"nginx", "apache"} {
+		for _, proxy := range proxies {
 			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar")+"/"+proxy, func(t *testing.T) {
 				b := decodeBalancer(t, want["balancer.json"], proxy)
 				got := string(mustRender(t, b).Content)
@@ -41,9 +41,16 @@ func TestGolden(t *testing.T) {
 					t.Errorf("%s (-want +got; -update accepts it):\n%s", file, diff)
 				}
 				checkConfiguration(t, b, got)
+				if proxy == "haproxy" {
+					hosts := hostMap(t, b)
+					kept = append(kept, txtar.File{Name: "haproxy.map", Data: []byte(hosts)})
+					if diff := cmp.Diff(want["haproxy.map"], hosts); diff != "" && !*update {
+						t.Errorf("%s: haproxy.map (-want +got; -update accepts it):\n%s", file, diff)
+					}
+				}
 			})
 		}
-		if *update {
+		if *update && len(kept) > len(proxies) { // -run has left none out
 			archive.Files = kept
 			if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 				t.Fatal(err)
@@ -87,9 +94,12 @@ func decodeBalancer(t *testing.T, text, proxy string) Balancer {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(text))
 	dec.DisallowUnknownFields()
-	b := Balancer{Proxy: proxy, Control: "/run/rollcall/control.sock"} // the data is for both
-	if proxy == "apache" {
+	b := Balancer{Proxy: proxy, Settings: DefaultSettings(), Control: "/run/rollcall/control.sock"} // the data is for all
+	switch proxy {
+	case "apache":
 		b.Control, b.Modules = "127.0.0.1:9403", apacheModules
+	case "haproxy":
+		b.HostMap = "/run/rollcall/hosts.map"
 	}
 	if err := dec.Decode(&b); err != nil {
 		t.Fatal(err)

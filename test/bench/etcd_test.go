@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"net"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"rollcall/internal/discovery"
+	"rollcall/test/ports"
 )
 
 // prefix is where the records of all containers here are.
@@ -30,7 +30,7 @@ type store struct {
 
 func startEtcd(tb testing.TB) *store {
 	tb.Helper()
-	client, peer := "http://"+freeAddress(tb), "http://"+freeAddress(tb)
+	client, peer := "http://"+ports.Address(tb), "http://"+ports.Address(tb)
 	s := &store{tb: tb, endpoint: client, args: []string{
 		"--data-dir", tb.TempDir(), "--logger", "zap", "--log-level", "error",
 		"--listen-client-urls", client, "--advertise-client-urls", client,
@@ -138,23 +138,45 @@ func (s *store) writtenSince(revision int64) int {
 	return n
 }
 
-// A sighting is what a watcher of the records learned.
-type sighting struct {
-	key     string
-	deleted bool
-	at      time.Time
-}
-
-// A watcher stands for a balancer: it sees what happens below the prefix.
-type watcher struct {
-	tb   testing.TB
-	seen chan sighting
-}
-
-// watch begins with what happens from now on.
-func (s *store) watch() *watcher {
+// put writes a key and gives the revision that this made.
+func (s *store) put(key, value string) int64 {
 	s.tb.Helper()
-	w := &watcher{tb: s.tb, seen: make(chan sighting, 100_000)}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	res, err := s.client.Put(ctx, key, value)
+	if err != nil {
+		s.tb.Error(err)
+		return 0
+	}
+	return res.Header.Revision
+}
+
+// remove deletes a key and gives the revision that this made.
+func (s *store) remove(key string) int64 {
+	s.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	res, err := s.client.Delete(ctx, key)
+	if err != nil {
+		s.tb.Error(err)
+		return 0
+	}
+	return res.Header.Revision
+}
+
+// A sighting is what a watcher learned.
+type sighting struct {
+	key      string
+	value    []byte
+	deleted  bool
+	revision int64
+	at       time.Time
+}
+
+// follow tells what happens below a prefix from now on.
+func (s *store) follow(prefix string) <-chan sighting {
+	s.tb.Helper()
+	seen := make(chan sighting, 100_000)
 	revision := s.revision()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -165,7 +187,7 @@ func (s *store) watch() *watcher {
 		for res := range events {
 			at := time.Now()
 			for _, e := range res.Events {
-				w.seen <- sighting{string(e.Kv.Key), e.Type == clientv3.EventTypeDelete, at}
+				seen <- sighting{string(e.Kv.Key), e.Kv.Value, e.Type == clientv3.EventTypeDelete, e.Kv.ModRevision, at}
 			}
 		}
 	}()
@@ -173,7 +195,19 @@ func (s *store) watch() *watcher {
 		cancel()
 		<-done
 	})
-	return w
+	return seen
+}
+
+// A watcher stands for a balancer: it sees what happens below the prefix.
+type watcher struct {
+	tb   testing.TB
+	seen <-chan sighting
+}
+
+// watch begins with what happens from now on.
+func (s *store) watch() *watcher {
+	s.tb.Helper()
+	return &watcher{s.tb, s.follow(prefix)}
 }
 
 // next waits for a change, which has to be the one expected, and tells how long after a
@@ -190,15 +224,4 @@ func (w *watcher) next(key string, deleted bool, since time.Time) time.Duration 
 		w.tb.Fatalf("%s (deleted: %t) was not seen", key, deleted)
 		return 0
 	}
-}
-
-// freeAddress gives an address on loopback that nobody listens on.
-func freeAddress(tb testing.TB) string {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -109,9 +109,20 @@ func (p *process) release() {
 // cpu is the time the process has spent so far, in steps of 10 ms.
 func (p *process) cpu() time.Duration {
 	p.tb.Helper()
+	return p.ticks(11)
+}
+
+// children is the time that the processes have spent which it has started and seen end.
+func (p *process) children() time.Duration {
+	p.tb.Helper()
+	return p.ticks(13)
+}
+
+// ticks adds the times of user and system, whose fields follow each other.
+func (p *process) ticks(field int) time.Duration {
+	p.tb.Helper()
 	fields := statFields(p.read("stat"))
-	ticks := p.number(fields[11]) + p.number(fields[12])
-	return time.Duration(ticks) * (time.Second / 100)
+	return time.Duration(p.number(fields[field])+p.number(fields[field+1])) * (time.Second / 100)
 }
 
 // statFields gives the fields of a stat file from the third, the state, on: the name in
@@ -123,11 +134,29 @@ func statFields(stat string) []string {
 // rss is the memory the process occupies, in MB.
 func (p *process) rss() float64 {
 	p.tb.Helper()
-	_, after, ok := strings.Cut(p.read("status"), "VmRSS:")
+	return p.memory("VmRSS")
+}
+
+// memory gives one of the figures that the kernel has of the process's memory, in MB.
+func (p *process) memory(name string) float64 {
+	p.tb.Helper()
+	_, after, ok := strings.Cut(p.read("status"), name+":")
 	if !ok {
 		p.tb.Fatalf("%s has ended", p.cmd.Path)
 	}
 	return float64(p.number(strings.Fields(after)[0])) / 1024
+}
+
+// catches says whether the process has a handler for a signal: the mask SigCgt of
+// proc_pid_status(5).
+func (p *process) catches(sig syscall.Signal) bool {
+	p.tb.Helper()
+	_, after, _ := strings.Cut(p.read("status"), "SigCgt:")
+	mask, err := strconv.ParseUint(strings.TrimSpace(after[:strings.IndexByte(after, '\n')]), 16, 64)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return mask&(1<<(uint(sig)-1)) != 0
 }
 
 func (p *process) proc(file string) string {

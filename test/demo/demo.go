@@ -129,7 +129,7 @@ func (d *demo) prepare(ctx context.Context, end context.CancelCauseFunc) error {
 
 	d.tell.begin("starting render")
 	d.render, err = d.run(end, "render", d.proxy, "--supervise", "--embed-etcd", filepath.Join(d.dir, "etcd"), "--endpoints", d.endpoints,
-		"--listen", local(0), "--service", service, "--output", filepath.Join(d.dir, d.proxy+".conf"),
+		"--listen", local(0), "--service", service, "--run-dir", filepath.Join(d.dir, "run"),
 		"--status-listen", local(2), "--log-format", "text")
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ func TestWrongOptions(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`proxy "squid" is neither nginx nor apache`, "port 70000 is not from 1 to 65535",
+		`proxy "squid" is none of nginx, apache and haproxy`, "port 70000 is not from 1 to 65535",
 		"rate 1 is not from 10 to 2000 a second", "announce: no such file or directory; make demo builds it",
 	} {
 		if !strings.Contains(err.Error(), want) {

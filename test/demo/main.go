@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -26,7 +27,7 @@ func run(args []string, out, errs io.Writer) (code int) {
 	o := options{}
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(errs)
-	flags.StringVar(&o.proxy, "proxy", "nginx", "nginx or apache")
+	flags.StringVar(&o.proxy, "proxy", "nginx", "nginx, apache or haproxy")
 	flags.BoolVar(&o.once, "once", false, "leave at the end instead of staying up; exit 1 if anything was lost")
 	flags.IntVar(&o.port, "port", 8080, "public `port` on 127.0.0.1; another if it is taken")
 	flags.Float64Var(&o.rate, "rate", 300, "requests per second")
@@ -122,8 +123,8 @@ type options struct {
 
 func (o *options) validate() error {
 	var errs []error
-	if o.proxy != "nginx" && o.proxy != "apache" {
-		errs = append(errs, fmt.Errorf("proxy %q is neither nginx nor apache", o.proxy))
+	if !slices.Contains([]string{"nginx", "apache", "haproxy"}, o.proxy) {
+		errs = append(errs, fmt.Errorf("proxy %q is none of nginx, apache and haproxy", o.proxy))
 	}
 	if o.port < 1 || o.port > 65535 {
 		errs = append(errs, fmt.Errorf("port %d is not from 1 to 65535", o.port))

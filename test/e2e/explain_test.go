@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"rollcall/test/ports"
 )
 
 // explained is what the tests read of `announce explain --output json`.
@@ -127,7 +129,7 @@ func TestExplainLoopback(t *testing.T) {
 
 func TestExplainHostNetwork(t *testing.T) {
 	t.Parallel()
-	port := strings.TrimPrefix(local(freePort(t)), "127.0.0.1:")
+	port := strings.TrimPrefix(local(ports.Free(t)), "127.0.0.1:")
 	web := unique("web")
 	runContainer(t, web, "v1", "--network", "host", "-e", "LISTEN="+testbed.address+":"+port)
 	explain(t, web).refused(t, "on the host's network", "say which port")
@@ -249,7 +251,7 @@ func TestExplainTable(t *testing.T) {
 	t.Parallel()
 	web := unique("web")
 	runContainer(t, web, "v1", "-P", "--label", "rollcall.service=website", "-e", "ROLLCALL_VERSION=v7", "-e", "SERVICE_TAGS=a,b", "--label", "rollcall.check=http:///healthz", "--label", "rollcall.service.host=x")
-	out := mustRun(t, testbed.announce, "explain", web, "--address", testbed.address, "--weight", "7", "--endpoints", "http://"+local(freePort(t)))
+	out := mustRun(t, testbed.announce, "explain", web, "--address", testbed.address, "--weight", "7", "--endpoints", "http://"+local(ports.Free(t)))
 	for _, words := range [][]string{
 		{"CONTAINER", "ID", "IMAGE", "STATE", "NETWORK"},
 		{web, testbed.image, "running", "default"},

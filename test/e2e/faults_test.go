@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,17 +12,18 @@ import (
 	"testing"
 
 	"rollcall/internal/discovery/etcd"
+	"rollcall/test/ports"
 )
 
 // Nothing answers at first. Both programs say so once, are not ready, and become
 // so by themselves.
 func TestEtcdAwayAtStart(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := ports.Free(t)
 	endpoint := "http://" + local(port)
 	name := unique("early")
 	runContainer(t, name, "v1", "-P", "--label", "rollcall.service=early")
-	status := freePort(t)
+	status := ports.Free(t)
 	a := start(t, nil, testbed.announce, "--endpoints", endpoint, "--container", name, "--address", testbed.address,
 		"--state-dir", t.TempDir(), "--listen", local(status), "--log-format", "text")
 	b := launchRender(t, "nginx", endpoint, "--service", "early")
@@ -65,7 +65,7 @@ func TestDockerAwayAtStart(t *testing.T) {
 	t.Parallel()
 	endpoint := newEtcd(t)
 	socket := filepath.Join(serverDir(t), "docker.sock")
-	status := freePort(t)
+	status := ports.Free(t)
 	a := start(t, []string{"DOCKER_HOST=unix://" + socket}, testbed.announce, "--endpoints", endpoint, "--explicit",
 		"--address", testbed.address, "--state-dir", t.TempDir(), "--listen", local(status), "--log-format", "text")
 	eventually(t, "announce says that Docker is away", func() error {
@@ -136,74 +136,44 @@ func TestBadRecords(t *testing.T) {
 // A template that fails, and one whose result the server refuses: the old
 // configuration keeps serving, and the server's own words are told.
 func TestBadTemplates(t *testing.T) {
-	t.Parallel()
-	for _, proxy := range []string{"nginx", "apache"} {
-		t.Run(proxy, func(t *testing.T) {
-			t.Parallel()
-			endpoint := newEtcd(t)
-			put(t, endpoint, "/services/web/good", serveName(t, "good"))
-			s := newServer(t, proxy)
-			args := s.args(endpoint, "--service", "web", "--once")
-			if code := start(t, nil, testbed.render, args...).wait(); code != 0 {
-				t.Fatalf("render --once exits with %d, want 0", code)
-			}
-			eventually(t, "it is served", func() error { return evenly(s.url, "good") })
-			before := s.fragment(t)
+	onEach(t, func(t *testing.T, proxy string) {
+		endpoint := newEtcd(t)
+		put(t, endpoint, "/services/web/good", serveName(t, "good"))
+		s := newServer(t, proxy)
+		args := s.args(endpoint, "--service", "web", "--once")
+		if code := start(t, nil, testbed.render, args...).wait(); code != 0 {
+			t.Fatalf("render --once exits with %d, want 0", code)
+		}
+		eventually(t, "it is served", func() error { return evenly(s.url, "good") })
+		before := s.fragment(t)
 
-			for text, words := range map[string]string{
-				"{{.Nothing}}\n": "Nothing",
-				"this is no configuration {{.Generation}}\n": map[string]string{
-					"nginx":  "unexpected end of file",
-					"apache": "Invalid command 'this'",
-				}[proxy],
-			} {
-				template := filepath.Join(t.TempDir(), "bad.tmpl")
-				if err := os.WriteFile(template, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				p := start(t, nil, testbed.render, append(args, "--template", template)...)
-				if code := p.wait(); code != 1 {
-					t.Errorf("with template %q render --once exits with %d, want 1", text, code)
-				}
-				if !strings.Contains(p.output(), words) {
-					t.Errorf("with template %q render does not say %q:\n%s", text, words, p.output())
-				}
-				if got := s.fragment(t); got != before {
-					t.Errorf("with template %q the file changed to:\n%s", text, got)
-				}
-				if err := evenly(s.url, "good"); err != nil {
-					t.Errorf("with template %q: %v", text, err)
-				}
+		for text, words := range map[string]string{
+			"{{.Nothing}}\n": "Nothing",
+			"this is no configuration {{.Generation}}\n": map[string]string{
+				"nginx":   "unexpected end of file",
+				"apache":  "Invalid command 'this'",
+				"haproxy": "unknown keyword 'this'",
+			}[proxy],
+		} {
+			template := filepath.Join(t.TempDir(), "bad.tmpl")
+			if err := os.WriteFile(template, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
 			}
-		})
-	}
-}
-
-// A reload that the server refuses although its check passed is rolled back.
-func TestRefusedReload(t *testing.T) {
-	t.Parallel()
-	endpoint := newEtcd(t)
-	put(t, endpoint, "/services/web/good", serveName(t, "good"))
-	s := newServer(t, "nginx")
-	if code := start(t, nil, testbed.render, s.args(endpoint, "--service", "web", "--once")...).wait(); code != 0 {
-		t.Fatalf("render --once exits with %d, want 0", code)
-	}
-	before := s.fragment(t)
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	p := start(t, nil, testbed.render, s.args(endpoint, "--service", "web", "--once", "--listen", taken.Addr().String())...)
-	if code := p.wait(); code != 1 {
-		t.Errorf("with a port that is taken render exits with %d, want 1:\n%s", code, p.output())
-	}
-	if got := s.fragment(t); got != before {
-		t.Errorf("the file was not restored:\n%s", got)
-	}
-	if err := evenly(s.url, "good"); err != nil {
-		t.Error(err)
-	}
+			p := start(t, nil, testbed.render, append(args, "--template", template)...)
+			if code := p.wait(); code != 1 {
+				t.Errorf("with template %q render --once exits with %d, want 1", text, code)
+			}
+			if !strings.Contains(p.output(), words) {
+				t.Errorf("with template %q render does not say %q:\n%s", text, words, p.output())
+			}
+			if got := s.fragment(t); got != before {
+				t.Errorf("with template %q the file changed to:\n%s", text, got)
+			}
+			if err := evenly(s.url, "good"); err != nil {
+				t.Errorf("with template %q: %v", text, err)
+			}
+		}
+	})
 }
 
 // Several mistakes are told at once, and how to put them right.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"rollcall/test/ports"
 )
 
 // The classic sidekick guide: one announcer beside one container, and a JSON
@@ -84,7 +86,7 @@ func TestApacheGuide(t *testing.T) {
 		runContainer(t, name(n), version, ports...)
 		return startAnnounce(t, endpoint, "--container", name(n), "--service", "sample", "--prefix", "/applications", "--layout", "hostport")
 	}
-	fixed := fmt.Sprintf("%d:8080", freePort(t))
+	fixed := fmt.Sprintf("%d:8080", ports.Free(t))
 	add(1, "v1", "-P")
 	add(2, "v1", "-P")
 	add(3, "v1", "-p", fixed)

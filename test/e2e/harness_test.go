@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"rollcall/internal/discovery/etcd"
+	"rollcall/test/ports"
 )
 
 // patience bounds every wait for a condition: far above what anything takes.
@@ -121,17 +121,6 @@ func (p *process) wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// freePort gives a port that nobody on loopback listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 // newEtcd starts an etcd server for one test.
@@ -219,7 +208,7 @@ func startRender(t *testing.T, proxy, endpoint string, args ...string) *balancer
 
 func launchRender(t *testing.T, proxy, endpoint string, args ...string) *balancer {
 	t.Helper()
-	port, status, control := freePort(t), freePort(t), freePort(t)
+	port, status, control := ports.Free(t), ports.Free(t), ports.Free(t)
 	all := []string{
 		proxy, "--supervise", "--endpoints", endpoint, "--listen", local(port), "--status-listen", local(status),
 		"--run-dir", serverDir(t), "--log-format", "text",

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,8 +8,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"rollcall/test/ports"
 )
 
 // serveName starts a backend on loopback that answers with its name, and gives
@@ -57,25 +59,30 @@ func forward(t *testing.T, path, to string) {
 	}()
 }
 
-// A server runs by itself, as a machine's own nginx or Apache does, and includes
+// A server runs by itself, as a machine's own does, and includes
 // what render writes.
 type server struct {
 	proxy, dir, url string
 	listen, control string
+
+	*process
+	program string
+	argv    []string
 }
 
-// newServer starts nginx or Apache with a main configuration of the usual shape.
+// newServer starts a server with a main configuration of the usual shape.
 func newServer(t *testing.T, proxy string) *server {
 	t.Helper()
 	dir := serverDir(t)
-	s := &server{proxy: proxy, dir: dir, listen: local(freePort(t)), control: filepath.Join(dir, "control.sock")}
+	s := &server{proxy: proxy, dir: dir, listen: local(ports.Free(t)), control: filepath.Join(dir, "control.sock")}
 	s.url = "http://" + s.listen
-	own := local(freePort(t))
+	own := local(ports.Free(t))
 	include := filepath.Join(dir, "conf.d")
 	if err := os.Mkdir(include, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	main, program, args := "", "/usr/sbin/nginx", []string{"-c", s.main(), "-g", "daemon off;"}
+	main := ""
+	s.program, s.argv = "/usr/sbin/nginx", []string{"-c", s.main(), "-g", "daemon off;"}
 	switch proxy {
 	case "nginx":
 		main = fmt.Sprintf(`pid %[1]s/server.pid;
@@ -90,8 +97,8 @@ http {
 }
 `, dir, own)
 	case "apache":
-		s.control = local(freePort(t))
-		program, args = "/usr/sbin/apache2", []string{"-DFOREGROUND", "-f", s.main()}
+		s.control = local(ports.Free(t))
+		s.program, s.argv = "/usr/sbin/apache2", []string{"-DFOREGROUND", "-f", s.main()}
 		main = fmt.Sprintf(`ServerRoot %[1]s
 PidFile %[1]s/server.pid
 ErrorLog /dev/stderr
@@ -105,23 +112,52 @@ Listen %[2]s
 Listen %[3]s
 IncludeOptional conf.d/*.conf
 `, dir, own, s.listen)
+	case "haproxy":
+		s.program, s.argv = "/usr/sbin/haproxy", []string{"-W", "-f", s.main(), "-f", s.output(), "-p", filepath.Join(dir, "server.pid")}
+		main = fmt.Sprintf(`global
+    maxconn 1000
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 50s
+    timeout server 50s
+frontend own
+    bind %s
+    http-request return status 204
+`, own)
+		// HAProxy does not start without a file that it is told to read.
+		if err := os.WriteFile(s.output(), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.WriteFile(s.main(), []byte(main), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	start(t, nil, program, args...)
-	eventually(t, proxy+" runs", func() error {
-		pid, err := os.ReadFile(filepath.Join(dir, "server.pid"))
-		if err == nil && strings.TrimSpace(string(pid)) == "" {
-			err = errors.New("pid file is empty")
-		}
-		return err
-	})
+	s.run(t)
 	return s
 }
 
-func (s *server) main() string   { return filepath.Join(s.dir, "main.conf") }
-func (s *server) output() string { return filepath.Join(s.dir, "conf.d", "rollcall.conf") }
+// run starts the server, also again.
+func (s *server) run(t *testing.T) {
+	t.Helper()
+	s.process = start(t, nil, s.program, s.argv...)
+	eventually(t, s.proxy+" runs", func() error {
+		pid, err := os.ReadFile(filepath.Join(s.dir, "server.pid"))
+		if got := strings.TrimSpace(string(pid)); err == nil && got != strconv.Itoa(s.cmd.Process.Pid) {
+			err = fmt.Errorf("the pid file says %q", got)
+		}
+		return err
+	})
+}
+
+func (s *server) main() string { return filepath.Join(s.dir, "main.conf") }
+func (s *server) output() string {
+	ext := ".conf"
+	if s.proxy == "haproxy" {
+		ext = ".cfg"
+	}
+	return filepath.Join(s.dir, "conf.d", "rollcall"+ext)
+}
 
 func (s *server) fragment(t *testing.T) string {
 	t.Helper()

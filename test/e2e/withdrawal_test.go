@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"rollcall/internal/discovery"
+	"rollcall/test/ports"
 )
 
 // stuck puts the acknowledgement of a renderer into etcd that lives and never drains anything.
@@ -66,7 +67,7 @@ func TestStopAtItsDeadline(t *testing.T) {
 	t.Parallel()
 	a, r := stopping(t, newEtcd(t), "1s", "lb-1-nginx-1234")
 	code := a.wait()
-	for _, want := range []string{"not confirmed by lb-1-nginx-1234 on lb-1, which has drained revision 1 of", "disk is full"} {
+	for _, want := range []string{"not confirmed by lb-1-nginx-1234 on lb-1, which has applied revision 1 of", "disk is full"} {
 		if code != 1 || !strings.Contains(a.output(), want) {
 			t.Errorf("exit code %d, want 1 and %q in\n%s", code, want, a.output())
 		}
@@ -97,7 +98,7 @@ type etcdProcess struct {
 
 func startEtcd(t *testing.T) *etcdProcess {
 	t.Helper()
-	client, peer := "http://"+local(freePort(t)), "http://"+local(freePort(t))
+	client, peer := "http://"+local(ports.Free(t)), "http://"+local(ports.Free(t))
 	e := &etcdProcess{t: t, endpoint: client, args: []string{
 		"--data-dir", filepath.Join(t.TempDir(), "etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer,

@@ -24,20 +24,28 @@ unless another is given.
 
 A request has failed when its client saw one of these:
   no connection                              refused, unreachable, timed out
-  closed without an answer                   on a new connection
-  kept connection closed without an answer   after the request was written
+  closed without an answer                   closed or reset, on a new connection
+  kept connection closed without an answer   the same after the request was written; nobody
+                                             may send such a POST again
   answer broke off                           after its first byte, or it was no HTTP
-  timeout                                    no whole answer in time
-  5xx                                        status 500 to 599
+  timeout                                    no whole answer in time (--timeout)
+  5xx                                        status 500 to 599, whoever answered it
   wrong answer                               another status than 200, or not the posted body
 Nothing is sent twice behind the scenes. With --retry a GET is sent once more when
 a kept connection closes without an answer, as browsers do, and counted as retried.
 A kept connection that was closed before the next request is no failure: every
-client sees that and opens another (reopened).
+client looks first, as those of browsers and of most languages do, and opens another
+(reopened). With --blind nobody looks, and it is one.
 
-GETs go to the URL, POSTs to /echo on the same server, slow GETs to /slow?d=DURATION;
-the server in examples/hello answers all of them. Latency counts from when a request
-was due, so a stall is charged for everything it kept waiting.
+Results are told for each class of requests by itself:
+  keep-alive       on the connection of one of --clients, each in use many times a second
+  rarely used      on the connection of one of --rare clients, idle for seconds in between
+  new connection   on a connection of its own (--fresh)
+  slow             asked to take --slow-for (--slow), on either of the first and the third
+GETs go to the URL, POSTs to /echo on the same server, slow ones to /slow?d=DURATION; a
+POST's body has to come back. The server in examples/hello answers all of them. Latency
+is that of good answers and counts from when a request was due, so a stall is charged for
+everything it kept waiting; what a slow request was asked to take is taken off.
 
 `
 
@@ -70,8 +78,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (lost int64, e
 	flags.Float64Var(&c.Fresh, "fresh", c.Fresh, "share of requests on a connection of their own, 0 to 1")
 	flags.Float64Var(&c.Post, "post", c.Post, "share of POSTs, 0 to 1")
 	flags.BoolVar(&c.FreshPosts, "fresh-posts", c.FreshPosts, "every POST on a connection of its own")
-	flags.Float64Var(&c.Slow, "slow", c.Slow, "share of slow GETs, 0 to 1")
-	flags.DurationVar(&c.SlowFor, "slow-for", c.SlowFor, "what a slow GET is asked to take")
+	flags.Float64Var(&c.Slow, "slow", c.Slow, "share of slow requests, 0 to 1")
+	flags.DurationVar(&c.SlowFor, "slow-for", c.SlowFor, "what a slow request is asked to take")
+	flags.IntVar(&c.Rare, "rare", c.Rare, "clients besides --clients that use their kept connection rarely; they add to --rate")
+	flags.DurationVar(&c.RareEvery, "rare-every", c.RareEvery, "how often they use it, about")
+	flags.BoolVar(&c.Blind, "blind", c.Blind, "do not look whether a kept connection was closed before using it")
 	flags.DurationVar(&c.Timeout, "timeout", c.Timeout, "of one request")
 	flags.BoolVar(&c.Retry, "retry", c.Retry, "send a GET once more when a kept connection closes without an answer")
 	flags.Uint64Var(&c.Seed, "seed", c.Seed, "the same seed draws the same requests")

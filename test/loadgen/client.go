@@ -45,7 +45,7 @@ func (c *client) send(o order) outcome {
 		c = &client{config: c.config, target: c.target}
 		defer c.close()
 	}
-	reopened := c.conn != nil && !alive(c.conn)
+	reopened := c.conn != nil && !c.config.Blind && !alive(c.conn)
 	if reopened {
 		c.close()
 	}
@@ -55,7 +55,7 @@ func (c *client) send(o order) outcome {
 	if retried {
 		out = c.try(o)
 	}
-	out.reopened, out.retried, out.latency = reopened, retried, time.Since(o.due)
+	out.reopened, out.retried, out.latency = reopened, retried, time.Since(o.due)-o.takes
 	return out
 }
 

@@ -143,30 +143,36 @@ func TestRetryGateway(t *testing.T) {
 }
 
 // A kept connection that is closed before the next request is no failure, even
-// where nothing may be sent again.
+// where nothing may be sent again; but it is one to a client that does not look.
 func TestReopens(t *testing.T) {
-	url := rawServer(t, func(conn net.Conn, _ int, body string) bool {
-		good(conn, body)
-		return false
-	})
-	l, err := New(Config{URL: url, Rate: 1, Clients: 1, Timeout: 5 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &client{config: &l.config, target: &l.target}
-	defer c.close()
-	post := order{method: "POST", path: "/echo", body: []byte("x")}
-	for n := range 3 {
-		post.due = time.Now()
-		out := c.send(post)
-		if out.kind != OK || out.retried || out.reopened != (n > 0) {
-			t.Errorf("request %d: %+v, want ok, over a connection that was opened anew from the second on", n, out)
+	for _, blind := range []bool{false, true} {
+		url := rawServer(t, func(conn net.Conn, _ int, body string) bool {
+			good(conn, body)
+			return false
+		})
+		l, err := New(Config{URL: url, Rate: 1, Clients: 1, Timeout: 5 * time.Second, Blind: blind})
+		if err != nil {
+			t.Fatal(err)
 		}
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for deadline := time.Now().Add(5 * time.Second); alive(c.conn); <-tick.C {
-			if time.Now().After(deadline) {
-				t.Fatal("the server does not close")
+		c := l.client()
+		defer c.close()
+		post := order{method: "POST", path: "/echo", body: []byte("x")}
+		want := []outcome{{}, {reopened: true}, {reopened: true}}
+		if blind {
+			want = []outcome{{}, {kind: ClosedReused}, {}}
+		}
+		for n, want := range want {
+			post.due = time.Now()
+			out := c.send(post)
+			if out.kind != want.kind || out.retried || out.reopened != want.reopened {
+				t.Errorf("blind: %t, request %d: %+v, want %+v", blind, n, out, want)
+			}
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for deadline := time.Now().Add(5 * time.Second); c.conn != nil && alive(c.conn); <-tick.C {
+				if time.Now().After(deadline) {
+					t.Fatal("the server does not close")
+				}
 			}
 		}
 	}

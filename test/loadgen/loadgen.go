@@ -10,7 +10,8 @@
 // right one; see Kind for all of them. Nothing is sent twice, with two exceptions
 // that must be asked for (Config.Retry, Config.RetryGateway) and are counted by themselves. Not a failure:
 // a kept connection that the server has closed before the next request is
-// written. Every client looks first and opens another (Result.Reopened).
+// written. Every client looks first and opens another (Result.Reopened), unless it is
+// asked not to (Config.Blind).
 //
 // The load is open: requests are due at fixed times whatever the answers take, and
 // a latency counts from when its request was due. A server that stalls is thereby
@@ -40,11 +41,20 @@ type Config struct {
 	// Shares of the requests, 0–1. They are drawn independently of each other.
 	Fresh float64 // sent on a connection of their own, which closes after it
 	Post  float64 // POSTs whose body must come back
-	Slow  float64 // asked to take SlowFor: /slow?d=… instead of the URL's path; always GETs
+	Slow  float64 // asked to take SlowFor: /slow?d=… instead of the URL's path, or of /echo
+
+	// Rare is the number of clients, besides all those, that use their kept connection only
+	// once in about RareEvery: in between, the server may well close it. They add
+	// Rare/RareEvery to Rate.
+	Rare      int
+	RareEvery time.Duration
 
 	// FreshPosts sends every POST on a connection of its own, as careful clients do:
 	// on a kept one it may meet a server that is just closing it, and may not be sent again.
 	FreshPosts bool
+
+	// Blind clients do not look whether a kept connection was closed before they use it.
+	Blind bool
 
 	SlowFor time.Duration
 	Timeout time.Duration // of one request, from writing to the last byte of its answer
@@ -64,7 +74,7 @@ type Config struct {
 func Default(target string) Config {
 	return Config{
 		URL: target, Rate: 200, Clients: 20,
-		Fresh: 0.3, Post: 0.25, Slow: 0,
+		Fresh: 0.3, Post: 0.25, Slow: 0, RareEvery: 3 * time.Second,
 		SlowFor: 2 * time.Second, Timeout: 10 * time.Second, Seed: 1,
 	}
 }
@@ -83,6 +93,8 @@ func (c *Config) Validate() error {
 	check(c.Clients > 0 && c.Clients <= 10_000, "clients: %d is not from 1 to 10000", c.Clients)
 	check(c.Timeout > 0, "timeout %v is not positive", c.Timeout)
 	check(c.Slow == 0 || c.SlowFor > 0 && c.SlowFor < c.Timeout, "slow requests of %v do not fit into a timeout of %v", c.SlowFor, c.Timeout)
+	check(c.Rare >= 0 && c.Rare <= 10_000, "rarely used connections: %d is not from 0 to 10000", c.Rare)
+	check(c.Rare == 0 || c.RareEvery > 0, "rarely used connections: an interval of %v is not positive", c.RareEvery)
 	for _, s := range []struct {
 		name  string
 		share float64
@@ -110,7 +122,9 @@ type target struct {
 
 // An order is one request that is due.
 type order struct {
+	class  Class
 	due    time.Time
+	takes  time.Duration // what a slow one is asked to take
 	method string
 	path   string
 	body   []byte // of a POST
@@ -146,13 +160,15 @@ func (l *Load) Run(ctx context.Context) {
 	var clients sync.WaitGroup
 	for range l.config.Clients {
 		clients.Go(func() {
-			c := &client{config: &l.config, target: &l.target}
+			c := l.client()
 			defer c.close()
 			for o := range orders {
-				out := c.send(o)
-				l.locked(func(r *Result) { r.count(o, out) })
+				l.carryOut(c, o)
 			}
 		})
+	}
+	for i := range l.config.Rare {
+		clients.Go(func() { l.seldom(ctx, began, i) })
 	}
 	l.pace(ctx, began, orders)
 	close(orders)
@@ -183,16 +199,55 @@ func (l *Load) pace(ctx context.Context, began time.Time, orders chan<- order) {
 	}
 }
 
+// seldom is the i-th client that uses its connection rarely.
+func (l *Load) seldom(ctx context.Context, began time.Time, i int) {
+	c := l.client()
+	defer c.close()
+	draw := rand.New(rand.NewPCG(l.config.Seed, uint64(i)+1))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	// They begin one after the other and then lose their step, so that every moment meets some.
+	due := began.Add(l.config.RareEvery * time.Duration(i) / time.Duration(l.config.Rare))
+	for n := 0; ; n++ {
+		timer.Reset(time.Until(due))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		o := l.plain(draw.Float64() < l.config.Post, i+n*l.config.Rare)
+		o.class, o.due = Rare, due
+		l.carryOut(c, o)
+		due = due.Add(time.Duration((.5 + draw.Float64()) * float64(l.config.RareEvery)))
+	}
+}
+
+func (l *Load) client() *client { return &client{config: &l.config, target: &l.target} }
+
+func (l *Load) carryOut(c *client, o order) {
+	out := c.send(o)
+	l.locked(func(r *Result) { r.count(o, out) })
+}
+
+// order draws the n-th order.
 func (l *Load) order(n int, draw *rand.Rand) order {
 	slow, post, fresh := draw.Float64() < l.config.Slow, draw.Float64() < l.config.Post, draw.Float64() < l.config.Fresh
-	switch {
-	case slow:
-		return order{method: "GET", path: "/slow?d=" + l.config.SlowFor.String(), fresh: fresh}
-	case post:
-		return order{method: "POST", path: "/echo", body: strconv.AppendInt([]byte("request "), int64(n), 10), fresh: fresh || l.config.FreshPosts}
-	default:
-		return order{method: "GET", path: l.target.path, fresh: fresh}
+	o := l.plain(post, n)
+	if o.fresh = fresh || post && l.config.FreshPosts; o.fresh {
+		o.class = Fresh
 	}
+	if slow {
+		o.class, o.path, o.takes = Slow, "/slow?d="+l.config.SlowFor.String(), l.config.SlowFor
+	}
+	return o
+}
+
+// plain gives an order on a kept connection, the n-th of its kind.
+func (l *Load) plain(post bool, n int) order {
+	if post {
+		return order{method: "POST", path: "/echo", body: strconv.AppendInt([]byte("request "), int64(n), 10)}
+	}
+	return order{method: "GET", path: l.target.path}
 }
 
 // Snapshot gives what has been counted so far, or all of it once Run has returned.

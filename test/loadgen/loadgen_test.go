@@ -56,21 +56,61 @@ func TestLatencyCountsFromDue(t *testing.T) {
 	}
 }
 
+// Slow requests take what they are asked to, and their latency is what comes on top.
 func TestSlowRequests(t *testing.T) {
+	const slow = 100 * time.Millisecond
 	var mu sync.Mutex
 	seen := map[string]bool{}
-	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		defer mu.Unlock()
 		seen[r.Method+" "+r.Host+r.URL.String()] = true
+		mu.Unlock()
+		if r.URL.Path == "/slow" {
+			<-time.After(slow)
+		}
+		_, _ = io.Copy(w, r.Body)
 	}))
 	defer srv.Close()
 	c := Default(srv.URL + "/shop?x=1")
-	c.Host, c.Slow, c.Post, c.SlowFor, c.Rate = "www.example.com", .5, 0, 1500*time.Millisecond, 1000
-	run(t, c, 50)
-	want := map[string]bool{"GET www.example.com/slow?d=1.5s": true, "GET www.example.com/shop?x=1": true}
+	c.Host, c.Slow, c.Post, c.SlowFor, c.Rate, c.Clients = "www.example.com", .5, .5, slow, 500, 100
+	got := run(t, c, 100)
+	want := map[string]bool{
+		"GET www.example.com/slow?d=100ms": true, "POST www.example.com/slow?d=100ms": true,
+		"GET www.example.com/shop?x=1": true, "POST www.example.com/echo": true,
+	}
 	if fmt.Sprint(seen) != fmt.Sprint(want) {
 		t.Errorf("server saw %v, want %v", seen, want)
+	}
+	tally := &got.Classes[Slow]
+	within(t, "slow requests", float64(tally.Sent())/float64(got.Sent()), .5, .2)
+	if p50 := tally.Latency.Quantile(.5); p50 >= slow || got.Lost() > 0 {
+		t.Errorf("p50 of slow requests is %v beyond what they were asked to take; lost %d", p50, got.Lost())
+	}
+}
+
+// Clients that use their connection rarely come by themselves, each on its own connection.
+func TestRareClients(t *testing.T) {
+	var mu sync.Mutex
+	conns := map[string]int{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		conns[r.RemoteAddr]++
+		mu.Unlock()
+		_, _ = io.Copy(w, r.Body)
+	}))
+	defer srv.Close()
+	c := Config{URL: srv.URL, Rate: 1e-3, Clients: 1, Post: .5, Rare: 5, RareEvery: 20 * time.Millisecond, Timeout: 5 * time.Second}
+	began := time.Now()
+	got := run(t, c, 50)
+	if fair := 50 * c.RareEvery / time.Duration(c.Rare); time.Since(began) < fair/2 {
+		t.Errorf("50 requests within %v, want them in about %v", time.Since(began), fair)
+	}
+	tally := &got.Classes[Rare]
+	if n := tally.Sent(); n < got.Sent()-1 || got.Lost() > 0 || tally.SentPosts() == 0 || tally.SentPosts() == n {
+		t.Errorf("%d of %d requests were of such clients, %d POSTs, %d lost", n, got.Sent(), tally.SentPosts(), got.Lost())
+	}
+	if len(conns) != c.Rare+1 {
+		t.Errorf("requests came on connections %v, want one for each of %d clients", conns, c.Rare+1)
 	}
 }
 
@@ -111,7 +151,7 @@ func TestPace(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	c := Config{URL: "https://x/", Slow: 2, SlowFor: time.Minute}
+	c := Config{URL: "https://x/", Slow: 2, SlowFor: time.Minute, Rare: 20_000}
 	_, err := New(c)
 	if err == nil {
 		t.Fatal("no error")
@@ -121,6 +161,8 @@ rate 0 is not above 0 and at most 100000 a second
 clients: 0 is not from 1 to 10000
 timeout 0s is not positive
 slow requests of 1m0s do not fit into a timeout of 0s
+rarely used connections: 20000 is not from 0 to 10000
+rarely used connections: an interval of 0s is not positive
 share of slow requests 2 is not from 0 to 1`
 	if err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)

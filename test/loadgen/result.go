@@ -52,6 +52,7 @@ const maxFailures = 20
 // A Failure tells of one failed request.
 type Failure struct {
 	At     time.Duration // since the load began
+	Class  Class
 	Method string
 	Kind   Kind
 	Text   string
@@ -59,10 +60,10 @@ type Failure struct {
 
 // A Result counts what clients saw.
 type Result struct {
-	Took time.Duration
+	Tally // of all requests
 
-	Counts [kinds]int64 // by Kind
-	Posts  [kinds]int64 // those of Counts that were POSTs
+	Took    time.Duration
+	Classes [classes]Tally // by Class
 
 	Fresh    int64 // sent on a connection of their own
 	Reopened int64 // a kept connection was found closed before the next request: no failure
@@ -70,7 +71,6 @@ type Result struct {
 
 	Instances map[string]int64 // good answers by X-Instance
 	Versions  map[string]int64 // good answers by X-Version
-	Latency   Histogram        // of good answers, from when each was due
 
 	Failures []Failure // the first few
 
@@ -79,34 +79,9 @@ type Result struct {
 
 func newResult() Result { return Result{Instances: map[string]int64{}, Versions: map[string]int64{}} }
 
-// Sent counts the requests that have ended, well or not.
-func (r *Result) Sent() int64 {
-	var n int64
-	for _, c := range r.Counts {
-		n += c
-	}
-	return n
-}
-
-// Lost counts the requests that failed.
-func (r *Result) Lost() int64 { return r.Sent() - r.Counts[OK] }
-
-// LostGets counts the failed requests that a client may send again without a doubt.
-func (r *Result) LostGets() int64 {
-	n := r.Lost()
-	for k, c := range r.Posts {
-		if Kind(k) != OK {
-			n -= c
-		}
-	}
-	return n
-}
-
 func (r *Result) count(o order, out outcome) {
-	r.Counts[out.kind]++
-	if o.method == "POST" {
-		r.Posts[out.kind]++
-	}
+	r.Tally.count(o, out)
+	r.Classes[o.class].count(o, out)
 	if o.fresh {
 		r.Fresh++
 	}
@@ -118,13 +93,12 @@ func (r *Result) count(o order, out outcome) {
 	}
 	if out.kind != OK {
 		if len(r.Failures) < maxFailures {
-			r.Failures = append(r.Failures, Failure{At: time.Since(r.began), Method: o.method, Kind: out.kind, Text: out.err.Error()})
+			r.Failures = append(r.Failures, Failure{At: time.Since(r.began), Class: o.class, Method: o.method, Kind: out.kind, Text: out.err.Error()})
 		}
 		return
 	}
 	r.Instances[out.instance]++
 	r.Versions[out.version]++
-	r.Latency.Add(out.latency)
 }
 
 func (r *Result) clone() Result {
@@ -139,16 +113,15 @@ func (r *Result) clone() Result {
 func (r *Result) Since(before *Result) Result {
 	d := r.clone()
 	d.Took -= before.Took
-	for k := range d.Counts {
-		d.Counts[k] -= before.Counts[k]
-		d.Posts[k] -= before.Posts[k]
+	d.subtract(&before.Tally)
+	for i := range d.Classes {
+		d.Classes[i].subtract(&before.Classes[i])
 	}
 	d.Fresh -= before.Fresh
 	d.Reopened -= before.Reopened
 	d.Retried -= before.Retried
 	subtract(d.Instances, before.Instances)
 	subtract(d.Versions, before.Versions)
-	d.Latency.subtract(&before.Latency)
 	d.Failures = d.Failures[len(before.Failures):]
 	return d
 }

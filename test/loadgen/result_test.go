@@ -51,7 +51,7 @@ func TestBuckets(t *testing.T) {
 }
 
 func TestSince(t *testing.T) {
-	get, post := order{method: "GET", fresh: true}, order{method: "POST"}
+	get, post := order{class: Fresh, method: "GET", fresh: true}, order{method: "POST"}
 	r := newResult()
 	r.count(get, outcome{instance: "a", version: "v1", latency: time.Second})
 	r.count(post, outcome{kind: Dial, err: cmpopts.AnyError})
@@ -68,8 +68,9 @@ func TestSince(t *testing.T) {
 	want.count(post, outcome{kind: Cut, err: cmpopts.AnyError})
 	want.Took = 2 * time.Second
 	want.Latency.max = got.Latency.max // known only by its bucket
+	want.Classes[Fresh].Latency.max = got.Classes[Fresh].Latency.max
 	opts := cmp.Options{
-		cmp.AllowUnexported(Result{}, Histogram{}), cmpopts.EquateEmpty(),
+		cmp.AllowUnexported(Result{}, Tally{}, Histogram{}), cmpopts.EquateEmpty(),
 		cmpopts.IgnoreFields(Failure{}, "At"), cmpopts.IgnoreFields(Result{}, "began"),
 	}
 	if diff := cmp.Diff(want, got, opts); diff != "" {
@@ -90,7 +91,7 @@ func TestPrint(t *testing.T) {
 	for range 3 {
 		r.count(o, outcome{instance: "web-1", version: "v1", latency: 10 * time.Millisecond})
 	}
-	r.count(order{method: "POST", fresh: true}, outcome{kind: ServerError, err: fmt.Errorf("status 502 Bad Gateway")})
+	r.count(order{class: Fresh, method: "POST", fresh: true}, outcome{kind: ServerError, err: fmt.Errorf("status 502 Bad Gateway")})
 	r.Failures[0].At = 1500 * time.Millisecond
 	if got, want := r.String(), "requests sent 4, lost 1 (p50 10ms, p99 10ms, max 10ms)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -104,9 +105,11 @@ lost       1 (0 GET, 1 POST)
 retried    0 on a kept connection closed without an answer
 reopened   0 kept connections found closed before the next request
 latency    p50 10ms, p99 10ms, p99.9 10ms, max 10ms
+           keep-alive: 3 GET, lost 0; 0 POST, lost 0; p50 10ms, p99 10ms, p99.9 10ms, max 10ms
+           new connection: 0 GET, lost 0; 1 POST, lost 1; p50 0s, p99 0s, p99.9 0s, max 0s
 instances  web-1 100%
 versions   v1 100%
-failure    at 1.5s: POST: 5xx: status 502 Bad Gateway
+failure    at 1.5s: POST, new connection: 5xx: status 502 Bad Gateway
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

@@ -19,16 +19,12 @@ func (r *Result) String() string {
 // Print writes the whole result for people.
 func (r *Result) Print(w io.Writer) {
 	sent := r.Sent()
-	var posts int64
-	for _, n := range r.Posts {
-		posts += n
-	}
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	line("sent", "%d in %s, %.0f/s (%d POST, %d on fresh connections)", sent, short(r.Took), float64(sent)/max(r.Took.Seconds(), 1e-9), posts, r.Fresh)
+	line("sent", "%d in %s, %.0f/s (%d POST, %d on fresh connections)", sent, short(r.Took), float64(sent)/max(r.Took.Seconds(), 1e-9), r.SentPosts(), r.Fresh)
 	line("ok", "%d", r.Counts[OK])
-	line("lost", "%d (%d GET, %d POST)", r.Lost(), r.LostGets(), r.Lost()-r.LostGets())
+	line("lost", "%d (%d GET, %d POST)", r.Lost(), r.LostGets(), r.LostPosts())
 	for k := OK + 1; k < kinds; k++ {
 		if n := r.Counts[k]; n > 0 {
 			line("", "%d %s", n, k)
@@ -36,12 +32,22 @@ func (r *Result) Print(w io.Writer) {
 	}
 	line("retried", "%d on a kept connection closed without an answer", r.Retried)
 	line("reopened", "%d kept connections found closed before the next request", r.Reopened)
-	line("latency", "p50 %s, p99 %s, p99.9 %s, max %s", short(r.Latency.Quantile(.5)), short(r.Latency.Quantile(.99)), short(r.Latency.Quantile(.999)), short(r.Latency.Max()))
+	line("latency", "%s", &r.Latency)
+	for class := range classes {
+		if t := &r.Classes[class]; t.Sent() > 0 && t.Sent() < sent {
+			line("", "%s: %d GET, lost %d; %d POST, lost %d; %s", class, t.Sent()-t.SentPosts(), t.LostGets(), t.SentPosts(), t.LostPosts(), &t.Latency)
+		}
+	}
 	line("instances", "%s", Spread(r.Instances))
 	line("versions", "%s", Spread(r.Versions))
 	for _, f := range r.Failures {
-		line("failure", "at %s: %s: %s: %s", short(f.At), f.Method, f.Kind, strings.ReplaceAll(f.Text, "\n", ": "))
+		line("failure", "at %s: %s, %s: %s: %s", short(f.At), f.Method, f.Class, f.Kind, strings.ReplaceAll(f.Text, "\n", ": "))
 	}
+}
+
+// String gives the quantiles that people ask for.
+func (h *Histogram) String() string {
+	return fmt.Sprintf("p50 %s, p99 %s, p99.9 %s, max %s", short(h.Quantile(.5)), short(h.Quantile(.99)), short(h.Quantile(.999)), short(h.Max()))
 }
 
 // Spread writes who answered how often, by name: "web-1 34%, web-2 33%, web-3 33%".

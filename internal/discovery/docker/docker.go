@@ -1,7 +1,8 @@
 // Package docker tells which containers run on one Docker engine, as a stream of
 // changes: first a complete list, then what happened to whom, and a complete list
 // again whenever anything could have been missed. It is the only importer of the
-// Docker client, and it only reads (ping, info, list, inspect, events).
+// Docker client. A Watcher only reads (ping, info, list, inspect, events); a Control
+// also signals containers and runs commands in them.
 //
 // It knows nothing of services, records or etcd, and it judges nothing: names,
 // labels and environments are handed on as whoever started the container wrote

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"rollcall/internal/discovery"
@@ -15,6 +16,7 @@ import (
 // Drains follows the operators' orders to keep instances out of every balancer.
 type Drains struct {
 	follower *follower
+	farewell bool // announcers' orders count, too
 }
 
 // NewDrains prepares to follow the drains.
@@ -33,7 +35,7 @@ func (d *Drains) Run(ctx context.Context, handle func(map[string]bool)) error {
 		if u.listed {
 			clear(drained)
 			for _, kv := range u.kvs {
-				if id, ok := discovery.ParseDrainKey(string(kv.Key)); ok {
+				if id, ok := discovery.ParseDrainKey(string(kv.Key)); ok && d.counts(kv) {
 					drained[id] = true
 				}
 			}
@@ -42,7 +44,7 @@ func (d *Drains) Run(ctx context.Context, handle func(map[string]bool)) error {
 			id, ok := discovery.ParseDrainKey(string(ev.Kv.Key))
 			switch {
 			case !ok:
-			case ev.Type == clientv3.EventTypeDelete:
+			case ev.Type == clientv3.EventTypeDelete || !d.counts(ev.Kv):
 				delete(drained, id)
 			default:
 				drained[id] = true
@@ -51,6 +53,11 @@ func (d *Drains) Run(ctx context.Context, handle func(map[string]bool)) error {
 		handle(maps.Clone(drained))
 	})
 }
+
+// counts says whether a key is an order that is looked for. One that hangs on a lease is
+// an announcer's, whose record went with a lease of before and is not to come back: it
+// lets go what balancers may hold, and keeps nothing out. See discovery.Guard.
+func (d *Drains) counts(kv *mvccpb.KeyValue) bool { return kv.Lease == 0 || d.farewell }
 
 // Drain orders service/instance to be drained, or, with nil, lifts the order.
 func Drain(ctx context.Context, c *Client, service, instance string, d *discovery.Drain) error {
@@ -83,7 +90,7 @@ func ListDrains(ctx context.Context, c *Client) (map[string]discovery.Drain, err
 	}
 	drains := map[string]discovery.Drain{}
 	for _, kv := range res.Kvs {
-		if id, ok := discovery.ParseDrainKey(string(kv.Key)); ok {
+		if id, ok := discovery.ParseDrainKey(string(kv.Key)); ok && kv.Lease == 0 {
 			var d discovery.Drain
 			// A drain made by hand may hold anything: that the key is there is the order.
 			_ = json.Unmarshal(kv.Value, &d)

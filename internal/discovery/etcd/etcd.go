@@ -9,29 +9,34 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
 	// requestTimeout bounds one unary request. Loops retry; a person sees an error.
 	requestTimeout = 5 * time.Second
 
+	// loginTimeout bounds how long the first login may hold up the start. etcd may take
+	// a tenth of that for the password alone.
+	loginTimeout = time.Second
+
 	// A try to connect may take a second where etcd is far; the next follows soon.
 	connectTimeout = time.Second
 	retryMin       = 100 * time.Millisecond
-	retryMax       = 500 * time.Millisecond
+	retryMax       = 300 * time.Millisecond
 )
 
 // Config says how etcd is reached. The fields mean what etcdctl's flags of the
@@ -51,55 +56,50 @@ type Client struct {
 	c *clientv3.Client
 }
 
-// Open prepares a client. It does not wait for a server, except where a user is
-// given: then it has to log in first, and retries until ctx is done while no
-// server answers. A wrong certificate file, user or password is an error at once.
+// Open prepares a client. It does not wait for a server: where a user is given and
+// none answers within a second, the client logs in when one does. A wrong certificate
+// file is an error at once, and so is a wrong user or password if etcd says so.
 func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Client, error) {
 	tlsConfig, err := cfg.tls()
 	if err != nil {
 		return nil, err
 	}
-	said := false
-	open := func() (*clientv3.Client, error) {
-		// The client must outlive ctx, but logging in must not.
-		clientCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		opened := context.AfterFunc(ctx, cancel)
-		etcd := clientv3.Config{
-			Context:              clientCtx,
-			Endpoints:            cfg.Endpoints,
-			TLS:                  tlsConfig,
-			DialTimeout:          requestTimeout,
-			DialKeepAliveTime:    5 * time.Second,
-			DialKeepAliveTimeout: 3 * time.Second,
-			Logger:               zap.NewNop(),
-			DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           grpcbackoff.Config{BaseDelay: retryMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryMax},
-				MinConnectTimeout: connectTimeout,
-			})},
-		}
-		if cfg.User != "" {
-			etcd.DialOptions = append(etcd.DialOptions, grpc.WithChainUnaryInterceptor(loginApart(etcd)))
-			etcd.Username, etcd.Password = cfg.User, cfg.Password
-		}
-		c, err := clientv3.New(etcd)
-		if !opened() && err == nil {
-			_ = c.Close()
-			err = ctx.Err()
-		}
-		if err != nil {
-			cancel()
-		}
-		if errors.Is(err, rpctypes.ErrAuthFailed) || errors.Is(err, rpctypes.ErrAuthNotEnabled) {
-			return nil, backoff.Permanent(err)
-		}
-		if err != nil && !said {
-			said = true
-			logger.Warn("etcd does not answer; retrying", "endpoints", cfg.Endpoints, "err", err)
-		}
-		return c, err
+	// The client must outlive ctx, but logging in must not.
+	clientCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	opened := context.AfterFunc(ctx, cancel)
+	etcd := clientv3.Config{
+		Context:              clientCtx,
+		Endpoints:            cfg.Endpoints,
+		TLS:                  tlsConfig,
+		DialTimeout:          loginTimeout,
+		DialKeepAliveTime:    5 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
+		Logger:               zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           grpcbackoff.Config{BaseDelay: retryMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryMax},
+			MinConnectTimeout: connectTimeout,
+		})},
 	}
-	c, err := backoff.Retry(ctx, open, backoff.WithBackOff(newBackoff()), backoff.WithMaxElapsedTime(0))
+	var opening atomic.Bool
+	opening.Store(true)
+	later := func(err error) bool {
+		if opening.Load() {
+			logger.Warn("etcd does not answer; logging in when it does", "endpoints", cfg.Endpoints, "err", err)
+		}
+		return opening.Load()
+	}
+	if cfg.User != "" {
+		etcd.DialOptions = append(etcd.DialOptions, grpc.WithChainUnaryInterceptor(loginApart(etcd, later)))
+		etcd.Username, etcd.Password = cfg.User, cfg.Password
+	}
+	c, err := clientv3.New(etcd)
+	opening.Store(false)
+	if !opened() && err == nil {
+		_ = c.Close()
+		err = ctx.Err()
+	}
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("open etcd at %v: %w", cfg.Endpoints, err)
 	}
 	return &Client{c: c}, nil
@@ -110,8 +110,10 @@ func (c *Client) Close() error { return c.c.Close() }
 
 // loginApart makes the client log in over a connection that nobody is logged in to.
 // With its own connection goes the token of before, and once that has expired etcd
-// 3.4 refuses even the login for it; the client would ask again without a pause.
-func loginApart(cfg clientv3.Config) grpc.UnaryClientInterceptor {
+// 3.4 refuses even the login for it; the client would ask again without a pause. A login
+// that nobody answers counts as done if later says so: without a token the first
+// request is refused, and then the client logs in.
+func loginApart(cfg clientv3.Config, later func(error) bool) grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		if method != etcdserverpb.Auth_Authenticate_FullMethodName {
 			return invoke(ctx, method, req, reply, cc, opts...)
@@ -121,7 +123,11 @@ func loginApart(cfg clientv3.Config) grpc.UnaryClientInterceptor {
 			return err
 		}
 		defer apart.Close()
-		return apart.ActiveConnection().Invoke(ctx, method, req, reply, opts...)
+		err = apart.ActiveConnection().Invoke(ctx, method, req, reply, opts...)
+		if code := status.Code(err); (code == codes.Unavailable || code == codes.DeadlineExceeded) && later(err) {
+			return nil
+		}
+		return err
 	}
 }
 
@@ -141,7 +147,7 @@ func (cfg Config) tls() (*tls.Config, error) {
 	return t, nil
 }
 
-// newBackoff waits from a tenth of a second up to about half a second, for ever.
+// newBackoff waits from a tenth of a second up to less than half a second, for ever.
 func newBackoff() backoff.BackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = retryMin, retryMax

@@ -17,13 +17,19 @@ import (
 // for comes round again; asking is the only way to notice.
 const checkInterval = 5 * time.Second
 
+// pageSize is how many keys are read at once: a listing of tens of thousands in one
+// piece would need many times the memory that it comes to.
+const pageSize = 4000
+
 // An update is what a follower learned: the complete listing below its prefix,
 // or the events since.
 type update struct {
-	listed   bool
+	listed   bool // what was known before is void
+	partial  bool // of a listing of which the rest follows
 	kvs      []*mvccpb.KeyValue
 	events   []*clientv3.Event
 	revision int64
+	cluster  uint64 // whose listing it is; 0 with events
 }
 
 // A follower lists the keys below a prefix and watches them from the next
@@ -35,6 +41,7 @@ type follower struct {
 	health *health
 	logger *slog.Logger
 	check  time.Duration
+	paged  bool // handle wants a long listing in parts
 }
 
 func newFollower(c *Client, prefix, what string, logger *slog.Logger) *follower {
@@ -57,26 +64,48 @@ func (f *follower) run(ctx context.Context, handle func(update)) error {
 }
 
 // list gets everything below the prefix at one revision.
-func (f *follower) list(ctx context.Context) (*clientv3.GetResponse, error) {
+func (f *follower) list(ctx context.Context, handle func(update)) (position, error) {
+	var at position
+	u := update{listed: true}
+	options := []clientv3.OpOption{clientv3.WithRange(clientv3.GetPrefixRangeEnd(f.prefix)), clientv3.WithLimit(pageSize)}
+	for key := f.prefix; ; {
+		res, err := f.page(ctx, key, options)
+		if err != nil {
+			return at, fmt.Errorf("list %s: %w", f.prefix, err)
+		}
+		if u.revision == 0 {
+			at = position{cluster: res.Header.ClusterId, revision: res.Header.Revision}
+			u.revision, u.cluster = at.revision, at.cluster
+			options = append(options, clientv3.WithRev(at.revision))
+		}
+		u.kvs = append(u.kvs, res.Kvs...)
+		if !res.More {
+			handle(u)
+			return at, nil
+		}
+		key = string(res.Kvs[len(res.Kvs)-1].Key) + "\x00"
+		if f.paged {
+			u.partial = true
+			handle(u)
+			u = update{revision: at.revision, cluster: at.cluster}
+		}
+	}
+}
+
+func (f *follower) page(ctx context.Context, key string, options []clientv3.OpOption) (*clientv3.GetResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	res, err := f.client.c.Get(ctx, f.prefix, clientv3.WithPrefix())
-	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", f.prefix, err)
-	}
-	return res, nil
+	return f.client.c.Get(ctx, key, options...)
 }
 
 // once lists and then watches until the first doubt, which it returns.
 func (f *follower) once(ctx context.Context, handle func(update), progress func()) error {
-	res, err := f.list(ctx)
+	last, err := f.list(ctx, handle)
 	f.note(ctx, err)
 	if err != nil {
 		return err
 	}
 	progress()
-	last := position{cluster: res.Header.ClusterId, revision: res.Header.Revision}
-	handle(update{listed: true, kvs: res.Kvs, revision: last.revision})
 
 	// Without a leader the stream is to break rather than to be silent.
 	watchCtx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))

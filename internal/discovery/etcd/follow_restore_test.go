@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -26,12 +27,24 @@ func restored(t *testing.T, prefix string) (*node, *watcher) {
 	return n, w
 }
 
+// warned checks that another history was spoken of once, with these words.
+func (w *watcher) warned(t *testing.T, words ...string) {
+	t.Helper()
+	const message = "etcd's history is another one"
+	if got, all := w.log.count(append(words, message)...), w.log.count(message); got != 1 || all != 1 {
+		t.Errorf("said %d times, %d of them with %q; want once", all, got, words)
+	}
+}
+
 func TestSourceListsAgainWhenEtcdIsRestoredFromABackup(t *testing.T) {
 	t.Parallel()
 	const prefix = "/services"
 	n, w := restored(t, prefix)
+	was := w.last().Revision
 	n.start()
 	w.sees(t, "web/old=10.0.0.5:80")
+	now := w.last().Revision
+	w.warned(t, fmt.Sprintf("revision=%d was=%d gone=3", now, was))
 	put(t, open(t, n.Server), prefix+"/web/new", "10.0.0.7:80")
 	w.sees(t, "web/new=10.0.0.7:80 web/old=10.0.0.5:80")
 }
@@ -78,6 +91,7 @@ func TestSourceListsAgainWhenAnotherClusterAnswers(t *testing.T) {
 		put(t, other, prefix+"/web/b", "10.0.0.6:80")
 	}
 	w.sees(t, "web/b=10.0.0.6:80")
+	w.warned(t, "was=", "gone=1")
 }
 
 // Without any break in the connection only asking tells: here two servers that

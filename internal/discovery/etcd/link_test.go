@@ -5,13 +5,15 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
 // A link is a wire to a server that can swallow the answers: what was asked is
 // done, but who asked does not learn of it.
 type link struct {
-	url string
+	url   string
+	heard atomic.Int64 // bytes of answers
 
 	mu      sync.Mutex
 	mute    bool
@@ -22,7 +24,12 @@ type link struct {
 
 func newLink(t *testing.T, s *Server) *link {
 	t.Helper()
-	target, err := url.Parse(s.Endpoints()[0])
+	return newLinkTo(t, s.Endpoints()[0])
+}
+
+func newLinkTo(t testing.TB, server string) *link {
+	t.Helper()
+	target, err := url.Parse(server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,5 +117,6 @@ func (h hearing) Write(p []byte) (int, error) {
 		h.k.unmuted.Wait()
 	}
 	h.k.mu.Unlock()
+	h.k.heard.Add(int64(len(p)))
 	return h.conn.Write(p)
 }

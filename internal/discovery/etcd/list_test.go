@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,52 @@ func TestListReadsEveryLayoutOnce(t *testing.T) {
 	}
 	if want := "web/a=10.0.0.5:80 web/b=10.0.0.6:80 web/c=10.0.0.7:80"; show(got) != want || got.Revision < last || len(got.Refused) != 1 {
 		t.Errorf("got %q at revision %d, refused %v; want %q at %d at least, and one refused", show(got), got.Revision, got.Refused, want, last)
+	}
+}
+
+// A long listing comes in pages, all of one revision.
+func TestListReadsPages(t *testing.T) {
+	t.Parallel()
+	prefix := unique(t)
+	c := open(t, shared)
+	const many = 2*pageSize + 1
+	for at := 0; at < many; at += maxOps {
+		var ops []clientv3.Op
+		for i := at; i < min(at+maxOps, many); i++ {
+			ops = append(ops, clientv3.OpPut(fmt.Sprintf("%s/web/i%05d", prefix, i), "10.0.0.5:80"))
+		}
+		if _, err := c.c.Txn(testContext(t)).Then(ops...).Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := List(testContext(t), c, prefix, (&logbook{}).logger())
+	if err != nil || got.Len() != many {
+		t.Fatalf("%d instances, %v, want %d", got.Len(), err, many)
+	}
+	w := watch(t, c, prefix)
+	eventually(t, "catalog", func() bool { return len(w.all()) > 0 })
+	if first := w.all()[0]; first.Len() != many || first.Revision < got.Revision {
+		t.Errorf("first catalog: %d instances at revision %d, want %d at %d or later", first.Len(), first.Revision, many, got.Revision)
+	}
+
+	f := newFollower(c, prefix+"/", "test", (&logbook{}).logger())
+	f.paged = true
+	var sizes []int
+	revisions := map[int64]bool{}
+	if _, err := f.list(testContext(t), func(u update) {
+		if len(sizes) == 0 { // what is deleted meanwhile is there, as it was at the beginning
+			del(t, c, prefix+"/web/i08000")
+		}
+		if u.listed != (len(sizes) == 0) || u.partial != (len(sizes) < 2) {
+			t.Errorf("page %d: listed: %t, partial: %t", len(sizes), u.listed, u.partial)
+		}
+		sizes = append(sizes, len(u.kvs))
+		revisions[u.revision] = true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(sizes, []int{pageSize, pageSize, 1}) || len(revisions) != 1 {
+		t.Errorf("pages of %v keys at revisions %v", sizes, revisions)
 	}
 }
 

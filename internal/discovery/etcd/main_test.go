@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -21,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"rollcall/internal/discovery"
+	"rollcall/test/ports"
 )
 
 // patience is how long a condition may take on a busy machine before a test gives up.
@@ -81,7 +80,7 @@ func newNode(t testing.TB) *node {
 
 func newTunedNode(t testing.TB, tune func(*embed.Config)) *node {
 	t.Helper()
-	n := &node{t: t, dir: t.TempDir(), url: fmt.Sprintf("http://127.0.0.1:%d", freePort(t)), tune: tune}
+	n := &node{t: t, dir: t.TempDir(), url: fmt.Sprintf("http://127.0.0.1:%d", ports.Free(t)), tune: tune}
 	n.start()
 	t.Cleanup(n.stop)
 	return n
@@ -116,22 +115,6 @@ func (n *node) backUp() (dir string) {
 	}
 	n.start()
 	return dir
-}
-
-// freePort gives a port outside the range that the kernel gives to others, so that
-// it is still free when a server comes back to it.
-func freePort(t testing.TB) int {
-	t.Helper()
-	for range 100 {
-		port := 20000 + rand.N(10000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
 }
 
 func testContext(t testing.TB) context.Context {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,36 +114,25 @@ func TestOpenWithWrongPasswordFailsAtOnce(t *testing.T) {
 	}
 }
 
-func TestOpenWithUserWaitsForTheServer(t *testing.T) {
+// Nobody waits at the start for an etcd that is away: there may be a cache to serve.
+// The client logs in as soon as there is a server.
+func TestOpenWithUserDoesNotWaitForTheServer(t *testing.T) {
 	t.Parallel()
 	n := newLockedNode(t)
-	cfg := Config{Endpoints: []string{n.url}, User: announcer, Password: secret}
 	n.stop()
-
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	began := time.Now()
-	if _, err := Open(ctx, cfg, slog.New(slog.DiscardHandler)); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want the context's error", err)
+	file := filepath.Join(t.TempDir(), "cache")
+	if err := os.WriteFile(file, []byte(`{"format":"rollcall catalog 1","prefix":"/services","revision":1,"written":"2026-01-02T03:04:05Z","instances":0}`), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if took := time.Since(began); took >= requestTimeout {
-		t.Errorf("it took %s to notice that the context is done", took)
-	}
-
-	opened := make(chan error, 1)
-	ctx = testContext(t)
-	go func() {
-		c, err := Open(ctx, cfg, slog.New(slog.DiscardHandler))
-		if err == nil {
-			_, err = c.c.Get(ctx, "/services/x")
-			_ = c.Close()
-		}
-		opened <- err
-	}()
+	c := openAs(t, n.url, announcer, secret)
+	w := watchAs(t, c, cached("/services", file), time.Hour)
+	eventually(t, "what is remembered", func() bool { return w.last().Stale })
+	k := keep(t, openAs(t, n.url, announcer, secret), RegistryConfig{Prefix: "/services", TTL: time.Minute})
+	wrong := watch(t, openAs(t, n.url, announcer, "wrong"), "/services")
 	n.start()
-	if err := <-opened; err != nil {
-		t.Errorf("when the server is back: %v", err)
-	}
+	k.settle(t, record(t, "/services", discovery.LayoutHostPort, "a", 80, ""))
+	w.sees(t, "web/a=10.0.0.5:80")
+	eventually(t, "the wrong password is told", func() bool { return errors.Is(wrong.Healthy(), rpctypes.ErrAuthFailed) })
 }
 
 // What a client was opened with may end without ending the client.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/test/ports"
+
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
@@ -39,8 +41,8 @@ func startCluster(t testing.TB, size int, args ...string) []*process {
 	var all []*process
 	var peers []string
 	for i := range size {
-		name, peer := fmt.Sprintf("n%d", i), fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
-		p := &process{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", freePort(t)), log: filepath.Join(t.TempDir(), "log")}
+		name, peer := fmt.Sprintf("n%d", i), fmt.Sprintf("http://127.0.0.1:%d", ports.Free(t))
+		p := &process{t: t, url: fmt.Sprintf("http://127.0.0.1:%d", ports.Free(t)), log: filepath.Join(t.TempDir(), "log")}
 		p.args = append([]string{
 			"--name", name, "--data-dir", filepath.Join(t.TempDir(), "data"),
 			"--listen-client-urls", p.url, "--advertise-client-urls", p.url,

@@ -30,7 +30,7 @@ func (s *session) reconcile(ctx context.Context, want map[string]discovery.Recor
 		}
 	}
 	// Last, because it takes time: the records are to be right again first.
-	if err := s.mourn(ctx); err != nil {
+	if err := s.mourn(ctx, want); err != nil {
 		return err
 	}
 	s.everything = false
@@ -69,8 +69,11 @@ func (s *session) todo(want map[string]discovery.Record, leave func(discovery.Re
 
 // mourn finds the end of what went without our doing and has not come back:
 // balancers may not have noticed it yet.
-func (s *session) mourn(ctx context.Context) error {
+func (s *session) mourn(ctx context.Context, want map[string]discovery.Record) error {
 	maps.DeleteFunc(s.lost, func(id string, _ lost) bool { _, back := s.held[id]; return back })
+	if err := s.letGo(ctx, want); err != nil {
+		return err
+	}
 	ends, err := s.r.client.ends(ctx, s.lost)
 	if err != nil {
 		return err

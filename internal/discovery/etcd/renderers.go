@@ -140,9 +140,9 @@ func (a *Acknowledger) there(ctx context.Context, l *lease) (bool, error) {
 }
 
 // put writes the acknowledgement over nothing, over its own (which is what again
-// expects), or over what an earlier run on this node left; never over that of
-// another node's renderer.
-func (a *Acknowledger) put(ctx context.Context, l *lease, key, value, node string, again bool) error {
+// expects), or over what an earlier run for the same file on this node left; never over
+// that of another renderer.
+func (a *Acknowledger) put(ctx context.Context, l *lease, key, value string, own *discovery.Acknowledgement, again bool) error {
 	free := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
 	if again {
 		free = clientv3.Compare(clientv3.LeaseValue(key), "=", l.id)
@@ -162,8 +162,13 @@ func (a *Acknowledger) put(ctx context.Context, l *lease, key, value, node strin
 			if kv.Lease == int64(l.id) {
 				continue
 			}
-			if other, err := discovery.DecodeAcknowledgement(key, kv.Value); err == nil && other.Node != node {
+			other, err := discovery.DecodeAcknowledgement(key, kv.Value)
+			switch {
+			case err != nil:
+			case other.Node != own.Node:
 				return fmt.Errorf("%s is the id of a renderer on %s; choose another with --id", other.ID, other.Node)
+			case other.Output != own.Output && other.Output != "":
+				return fmt.Errorf("%s is the id of the renderer of %s; choose another with --id", other.ID, other.Output)
 			}
 		}
 	}
@@ -197,11 +202,11 @@ func (a *Acknowledger) write(ctx context.Context, l *lease, written string) (str
 		return written, err
 	}
 	a.mu.Lock()
-	node := a.latest.Node
+	own := *a.latest
 	a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	err = a.put(ctx, l, key, value, node, written != "")
+	err = a.put(ctx, l, key, value, &own, written != "")
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return written, errLeaseLost
@@ -214,19 +219,17 @@ func (a *Acknowledger) write(ctx context.Context, l *lease, written string) (str
 // ListRenderers reads the live renderers' acknowledgements once, sorted by id.
 func ListRenderers(ctx context.Context, c *Client, logger *slog.Logger) ([]*discovery.Acknowledgement, error) {
 	var list []*discovery.Acknowledgement
-	res, err := newFollower(c, discovery.RenderersPrefix+"/", "renderers", logger).list(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, kv := range res.Kvs {
-		ack, err := discovery.DecodeAcknowledgement(string(kv.Key), kv.Value)
-		if err != nil {
-			logger.Warn("acknowledgement refused", "err", err)
-			continue
+	_, err := newFollower(c, discovery.RenderersPrefix+"/", "renderers", logger).list(ctx, func(u update) {
+		for _, kv := range u.kvs {
+			ack, err := discovery.DecodeAcknowledgement(string(kv.Key), kv.Value)
+			if err != nil {
+				logger.Warn("acknowledgement refused", "err", err)
+				continue
+			}
+			list = append(list, ack)
 		}
-		list = append(list, ack)
-	}
-	return list, nil
+	})
+	return list, err
 }
 
 // WatchRenderers hands over all live renderers' acknowledgements, sorted by id, at

@@ -253,27 +253,40 @@ func TestAcknowledgementIsPutBack(t *testing.T) {
 	eventually(t, "it is once more", there)
 }
 
-func TestAcknowledgementOfAnotherNodeIsRespected(t *testing.T) {
-	t.Parallel()
-	c := open(t, shared)
-	first, _, stop := acknowledge(t, c)
-	const id = "copied"
-	first.Set(ack(id, 7, 7))
-	eventually(t, "the first is on the list", func() bool { return acknowledged(t, c, id) != nil })
-	second, _, _ := acknowledge(t, c)
-	copied := ack(id, 9, 9)
-	copied.Node = "core-02"
-	second.Set(copied)
-	eventually(t, "the second says whose id it is", func() bool {
-		err := second.Healthy()
-		return err != nil && strings.Contains(err.Error(), "is the id of a renderer on core-01")
-	})
-	if got := acknowledged(t, c, id); got == nil || got.Node != "core-01" || got.Applied != 7 {
-		t.Errorf("the first's became %+v", got)
+func TestAcknowledgementOfAnotherRendererIsRespected(t *testing.T) {
+	for name, tt := range map[string]struct {
+		other func(*discovery.Acknowledgement)
+		words string
+	}{
+		"node": {func(a *discovery.Acknowledgement) { a.Node = "core-02" }, "is the id of a renderer on core-01"},
+		"file": {func(a *discovery.Acknowledgement) { a.Output = "/etc/b.conf" }, "is the id of the renderer of /etc/a.conf"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := open(t, shared)
+			first, _, stop := acknowledge(t, c)
+			id := "copied-" + name
+			own := ack(id, 7, 7)
+			own.Output = "/etc/a.conf"
+			first.Set(own)
+			eventually(t, "the first is on the list", func() bool { return acknowledged(t, c, id) != nil })
+			second, _, _ := acknowledge(t, c)
+			copied := own
+			copied.Applied = 9
+			tt.other(&copied)
+			second.Set(copied)
+			eventually(t, "the second says whose id it is", func() bool {
+				err := second.Healthy()
+				return err != nil && strings.Contains(err.Error(), tt.words)
+			})
+			if got := acknowledged(t, c, id); got == nil || got.Node != "core-01" || got.Output != "/etc/a.conf" || got.Applied != 7 {
+				t.Errorf("the first's became %+v", got)
+			}
+			stop()
+			eventually(t, "the second takes the id when it is free", func() bool {
+				got := acknowledged(t, c, id)
+				return got != nil && got.Applied == 9 && second.Healthy() == nil
+			})
+		})
 	}
-	stop()
-	eventually(t, "the second takes the id when it is free", func() bool {
-		got := acknowledged(t, c, id)
-		return got != nil && got.Node == "core-02" && second.Healthy() == nil
-	})
 }

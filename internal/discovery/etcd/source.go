@@ -15,59 +15,60 @@ import (
 
 // SourceConfig says what a Source follows.
 type SourceConfig struct {
-	Prefix     string // as discovery.CleanPrefix gives it
+	Prefix string // as discovery.CleanPrefix gives it
+	// MaxLoss is the share of a service's instances that may lose their leases within
+	// half a minute; when more do, they are held. 1 holds none.
+	MaxLoss float64
+	// Hold is how long instances are held.
+	Hold time.Duration
+	// Cache is the file that remembers the catalog for a start while etcd is away; "" for none.
+	Cache      string
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
 // A Source gives catalogs of the records below a prefix.
 type Source struct {
+	client   *Client
 	follower *follower
-	prefix   string
+	cfg      SourceConfig
 	logger   *slog.Logger
+	patience time.Duration // with an open question
 
 	refusals map[string]string // key → reason, as last said
+	holding  map[string]bool   // services, as last said
 
-	revision, instances, refused prometheus.Gauge
-	listings, events             prometheus.Counter
+	revision, instances, refused, held            prometheus.Gauge
+	listings, events, questions, holds, unwritten prometheus.Counter
 }
 
 // NewSource prepares to follow the records.
 func NewSource(c *Client, cfg SourceConfig) *Source {
 	s := &Source{
+		client:    c,
 		follower:  newFollower(c, cfg.Prefix+"/", "records", cfg.Logger),
-		prefix:    cfg.Prefix,
+		cfg:       cfg,
 		logger:    cfg.Logger,
+		patience:  openPatience,
 		refusals:  map[string]string{},
+		holding:   map[string]bool{},
 		revision:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_catalog_revision", Help: "etcd's revision of the newest catalog."}),
 		instances: prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_catalog_instances", Help: "Instances in the newest catalog."}),
 		refused:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_catalog_refused", Help: "Keys below the prefix that are not valid records."}),
+		held:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "rollcall_catalog_held", Help: "Instances that are held although their leases are gone."}),
 		listings:  prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_catalog_listings_total", Help: "Complete listings read from etcd."}),
 		events:    prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_catalog_events_total", Help: "Events received from etcd."}),
+		questions: prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_catalog_lease_questions_total", Help: "Leases that etcd was asked about because their instances vanished."}),
+		holds:     prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_catalog_holds_total", Help: "Times that instances of a service began to be held."}),
+		unwritten: prometheus.NewCounter(prometheus.CounterOpts{Name: "rollcall_catalog_cache_failures_total", Help: "Times that the catalog could not be written to the cache."}),
 	}
-	cfg.Registerer.MustRegister(s.revision, s.instances, s.refused, s.listings, s.events)
+	s.follower.paged = true
+	cfg.Registerer.MustRegister(s.revision, s.instances, s.refused, s.held, s.listings, s.events, s.questions, s.holds, s.unwritten)
 	return s
 }
 
 // Healthy gives nil while etcd answers, and what is wrong otherwise.
 func (s *Source) Healthy() error { return s.follower.health.Healthy() }
-
-// Run hands over a catalog after the first listing and after every change, from
-// one goroutine, until ctx is done, whose error it returns. Records that are not
-// valid are named in the log once and left out.
-func (s *Source) Run(ctx context.Context, handle func(*discovery.Catalog)) error {
-	var a *discovery.Assembler
-	return s.follower.run(ctx, func(u update) {
-		if u.listed {
-			s.listings.Inc()
-		}
-		s.events.Add(float64(len(u.events)))
-		a = u.assemble(a, s.prefix)
-		c := a.Catalog(u.revision)
-		s.report(c)
-		handle(c)
-	})
-}
 
 // assemble applies an update to what is known; a listing starts afresh.
 func (u update) assemble(a *discovery.Assembler, prefix string) *discovery.Assembler {
@@ -75,13 +76,13 @@ func (u update) assemble(a *discovery.Assembler, prefix string) *discovery.Assem
 		a = discovery.NewAssembler(prefix)
 	}
 	for _, kv := range u.kvs {
-		a.Put(string(kv.Key), kv.Value, kv.ModRevision)
+		a.Put(string(kv.Key), kv.Value, kv.ModRevision, kv.Lease)
 	}
 	for _, ev := range u.events {
 		if ev.Type == clientv3.EventTypeDelete {
 			a.Delete(string(ev.Kv.Key))
 		} else {
-			a.Put(string(ev.Kv.Key), ev.Kv.Value, ev.Kv.ModRevision)
+			a.Put(string(ev.Kv.Key), ev.Kv.Value, ev.Kv.ModRevision, ev.Kv.Lease)
 		}
 	}
 	return a
@@ -102,33 +103,14 @@ func WatchService(ctx context.Context, c *Client, prefix, service string, logger
 	})
 }
 
-// report sets the metrics and names what was refused since the last catalog.
-func (s *Source) report(c *discovery.Catalog) {
-	s.revision.Set(float64(c.Revision))
-	s.instances.Set(float64(c.Len()))
-	s.refused.Set(float64(len(c.Refused)))
-	now := make(map[string]string, len(c.Refused))
-	for _, r := range c.Refused {
-		now[r.Key] = r.Reason
-		switch {
-		case s.refusals[r.Key] == r.Reason:
-		case r.Incomplete:
-			s.logger.Debug("record is not complete yet", "key", r.Key, "reason", r.Reason)
-		default:
-			s.logger.Warn("record refused", "key", r.Key, "reason", r.Reason, "revision", r.Revision)
-		}
-	}
-	s.refusals = now
-}
-
 // List reads the catalog once.
 func List(ctx context.Context, c *Client, prefix string, logger *slog.Logger) (*discovery.Catalog, error) {
-	res, err := newFollower(c, prefix+"/", "records", logger).list(ctx)
+	var a *discovery.Assembler
+	at, err := newFollower(c, prefix+"/", "records", logger).list(ctx, func(u update) { a = u.assemble(a, prefix) })
 	if err != nil {
 		return nil, err
 	}
-	u := update{listed: true, kvs: res.Kvs, revision: res.Header.Revision}
-	return u.assemble(nil, prefix).Catalog(u.revision), nil
+	return a.Catalog(at.revision), nil
 }
 
 // TTLs gives what is left of the lease of each record below prefix, by

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/test/ports"
+
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.uber.org/zap"
 )
@@ -116,7 +118,7 @@ func TestTLSWithClientCertificates(t *testing.T) {
 	a := newAuthority(t)
 	a.issue("server", time.Hour)
 	a.issue("client", time.Hour)
-	dir, endpoint := t.TempDir(), fmt.Sprintf("https://127.0.0.1:%d", freePort(t))
+	dir, endpoint := t.TempDir(), fmt.Sprintf("https://127.0.0.1:%d", ports.Free(t))
 	s := a.serve(dir, endpoint)
 	defer func() { s.Close() }()
 	c, err := Open(testContext(t), a.config(endpoint, "client"), slog.New(slog.DiscardHandler))

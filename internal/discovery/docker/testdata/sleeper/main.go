@@ -1,12 +1,15 @@
 // Sleeper is what the containers of this package's tests run: it waits for a signal.
 // USR1 makes it take memory, USR2 makes it fail. As "sleeper healthy" it is their
 // HEALTHCHECK, and fails once /state/sick exists; as "sleeper eat" it takes memory at once,
-// and as "sleeper crash" it makes the first process of its container fail.
+// as "sleeper crash" it makes the first process of its container fail, and as "sleeper speak" it
+// says a lot and fails itself.
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -20,6 +23,10 @@ func main() {
 			}
 		case "eat":
 			eat()
+		case "speak":
+			fmt.Fprintln(os.Stderr, strings.Repeat("many words ", 1000))
+			fmt.Fprintln(os.Stderr, "last words")
+			os.Exit(3)
 		case "crash":
 			// The first process of a container is deaf to a signal that it does not wait for yet.
 			for syscall.Kill(1, syscall.SIGUSR2) == nil {

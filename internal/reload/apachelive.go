@@ -1,0 +1,252 @@
+package reload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// apacheLive is what is known about the members of the running Apache.
+type apacheLive struct {
+	mu     sync.Mutex                // held by Sync
+	of     string                    // the server that the rest is about, see identity
+	synced map[string]*Pool          // by name, as of the last Sync that succeeded
+	unsure bool                      // one did not since then
+	pages  map[apacheHost]apachePage // as the managers said last
+	latest time.Time                 // when members were changed last, or found to be
+	added  time.Time                 // since when some have Apache's own limits, see apacheCalm; zero while none has
+
+	left    *leavers
+	leaving apacheLeaving
+}
+
+var _ Live = (*Apache)(nil)
+
+// Leaving implements Live.
+func (a *Apache) Leaving() []*Leaver { return a.live.left.list() }
+
+// Sync implements Live by the balancer manager. Status and weight are in memory that all
+// children share and look at for each request, so a change counts when the manager has
+// answered. A child learns of a new member with the next request that it gets.
+func (a *Apache) Sync(ctx context.Context, want Members, readBack bool) (changed int, err error) {
+	l := &a.live
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	serving, err := a.Running(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if a.secret == "" || want.Structure == "" || serving.Structure != want.Structure {
+		return 0, fmt.Errorf("%w: the server has structure %q, not %q", ErrNeedsReload, serving.Structure, want.Structure)
+	}
+	now, err := a.identity(ctx)
+	if err != nil {
+		return 0, needsReload(ctx, err)
+	}
+	if !readBack && l.of != "" && l.of != now {
+		// What it has left behind has to be found first, and finds the whole transaction.
+		return 0, fmt.Errorf("%w: apache has read its files, by somebody else's doing", ErrNeedsReload)
+	}
+	if readBack = readBack || l.unsure || l.of != now; readBack {
+		l.pages = map[apacheHost]apachePage{}
+	}
+	l.of, l.unsure = now, true
+	s := apacheSync{managers: newApacheManagers(a.secret), pages: l.pages, wrong: map[apacheMember]bool{}, gone: map[apacheMember]bool{}}
+	defer s.managers.close()
+	hosts, err := l.changed(want, readBack)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrNeedsReload, err)
+	}
+	for host, wants := range hosts {
+		if err = s.settle(ctx, host, wants); err != nil {
+			err = needsReload(ctx, err)
+			break
+		}
+	}
+	a.leave(want, s.gone)
+	if err != nil {
+		return len(s.wrong), err
+	}
+	l.unsure = false
+	if len(s.wrong) > 0 || l.latest.IsZero() {
+		l.latest = time.Now()
+	}
+	switch {
+	case !l.makeshift():
+		l.added = time.Time{}
+	case l.added.IsZero():
+		l.added = time.Now()
+	}
+	if readBack && !l.added.IsZero() && (time.Since(l.latest) > apacheCalm || time.Since(l.added) > 5*apacheCalm) {
+		return 0, fmt.Errorf("%w: members that were added while the server runs have its own timeouts, not ours", ErrNeedsReload)
+	}
+	l.synced = make(map[string]*Pool, len(want.Pools))
+	for _, p := range want.Pools {
+		l.synced[p.Name] = p
+	}
+	return len(s.wrong), nil
+}
+
+// apacheCalm is how long no member has to have changed before a reload gives those that
+// were added what only the file can say of them: how long they may take to accept a
+// connection, when they are tried again, and that a line of their headers may be longer
+// than 8 KiB. Where members change all the time, it is five times as long.
+const apacheCalm = time.Minute
+
+// makeshift says whether there are such members.
+func (l *apacheLive) makeshift() bool {
+	for _, page := range l.pages {
+		for _, b := range page {
+			for _, worker := range b.workers {
+				if strings.HasPrefix(worker.url, addedScheme) && !worker.off() {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// needsReload says that a reload can do what the server did not, unless time was up.
+func needsReload(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNeedsReload, err)
+}
+
+// changed gives the balancers of the pools that have to be looked at, by their hosts: a
+// manager tells about all of its host at once.
+func (l *apacheLive) changed(want Members, readBack bool) (map[apacheHost][]*apacheWant, error) {
+	hosts := map[apacheHost][]*apacheWant{}
+	for _, p := range want.Pools {
+		if l.synced[p.Name] == p && !readBack {
+			continue
+		}
+		for _, place := range p.Places {
+			host, balancer, err := parseApachePlace(place)
+			if err != nil {
+				return nil, err
+			}
+			hosts[host] = append(hosts[host], newApacheWant(balancer, p))
+		}
+	}
+	return hosts, nil
+}
+
+// An apacheSync is one run through the managers.
+type apacheSync struct {
+	managers *apacheManagers
+	pages    map[apacheHost]apachePage
+	wrong    map[apacheMember]bool // those that were not as they should be
+	gone     map[apacheMember]bool // those that get no requests, and may have some running
+}
+
+type apacheMember struct{ pool, address string }
+
+// settle changes the balancers of a host until their manager, asked after all changes,
+// says that they are as they should be.
+func (s *apacheSync) settle(ctx context.Context, host apacheHost, wants []*apacheWant) error {
+	const rounds = 5 // to add, to enable, to drain, to look; and once more for a change that was lost
+	before := s.pages[host]
+	page, fresh, changed := before, false, false
+	for range rounds {
+		if page == nil {
+			var err error
+			if page, err = s.managers.read(ctx, host); err != nil {
+				return err
+			}
+			fresh = true
+		}
+		if before == nil {
+			before = page
+		}
+		if !changed {
+			s.count(wants, page)
+		}
+		last, err := s.round(ctx, host, wants, page)
+		if err != nil {
+			return err
+		}
+		if last == nil && fresh {
+			s.pages[host] = page
+			s.left(wants, before, page)
+			return nil
+		}
+		changed = changed || last != nil
+		page, fresh = last, last != nil // what was said before need not be so now
+	}
+	return errors.New("the balancer manager does not do what it is asked for")
+}
+
+// count notes the members that are not as they should be.
+func (s *apacheSync) count(wants []*apacheWant, page apachePage) {
+	for _, w := range wants {
+		if b := page[w.balancer]; b != nil {
+			for _, address := range w.wrong(b) {
+				s.wrong[apacheMember{w.pool.Name, address}] = true
+			}
+		}
+	}
+}
+
+// round has all changed that is not as it should be, and gives what the manager says then;
+// nil if there was nothing.
+func (s *apacheSync) round(ctx context.Context, host apacheHost, wants []*apacheWant, page apachePage) (last apachePage, err error) {
+	var changes []apacheChange
+	for _, w := range wants {
+		b := page[w.balancer]
+		if b == nil {
+			return nil, fmt.Errorf("%s has no balancer %s", host.name, w.balancer)
+		}
+		changes = append(changes, w.changes(b)...)
+	}
+	for i, c := range changes {
+		if last, err = s.managers.change(ctx, host, c, i == len(changes)-1); err != nil {
+			return nil, err
+		}
+	}
+	return last, nil
+}
+
+// left notes the members that got requests before and get none now, and those that finish
+// what they had before this program knew them.
+func (s *apacheSync) left(wants []*apacheWant, before, now apachePage) {
+	for _, w := range wants {
+		active := map[string]bool{}
+		if b := before[w.balancer]; b != nil {
+			for _, worker := range b.workers {
+				active[worker.url] = !worker.off()
+			}
+		}
+		for _, worker := range now[w.balancer].workers {
+			if worker.off() && (active[worker.url] || worker.busy > 0) {
+				s.gone[apacheMember{w.pool.Name, worker.address()}] = true
+			}
+		}
+	}
+}
+
+// identity tells one server from another, and from itself before a restart: with one, all
+// that the manager was told is forgotten.
+func (a *Apache) identity(ctx context.Context) (string, error) {
+	status, err := a.control.get(ctx, "/rollcall/status?auto")
+	if err != nil {
+		return "", err
+	}
+	words := map[string]string{}
+	for line := range strings.Lines(status) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), ": "); ok {
+			words[key] = value
+		}
+	}
+	started, generation := words["RestartTime"], words["ParentServerConfigGeneration"]
+	if started == "" || generation == "" {
+		return "", errors.New("the server's status does not say when it has started")
+	}
+	master, _ := a.master.Process()
+	return fmt.Sprint(started, " ", generation, " ", master), nil
+}

@@ -67,8 +67,7 @@ func newApacheLeaving(t *testing.T) (a *liveApache, one *namedBackend, answer ch
 	t.Helper()
 	a = newLiveApache(t)
 	one, two := newNamedBackend(t, "one"), newNamedBackend(t, "two")
-	a.want("web", one.Member)
-	a.sync(false, 1)
+	a.knows("web", one.Member, two.weighing(0))
 	answer = a.slowly(one)
 	a.want("web", two.Member)
 	a.sync(false, 2)
@@ -101,8 +100,7 @@ func TestApacheMemberReturnsWhileLeaving(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
 	one := newNamedBackend(t, "one")
-	a.want("web", one.Member)
-	a.sync(false, 1)
+	a.knows("web", one.Member)
 	answer := a.slowly(one)
 	a.want("web", one.weighing(0))
 	a.sync(false, 1)
@@ -146,8 +144,7 @@ func TestApacheLeaverOfBefore(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
 	one := newNamedBackend(t, "one")
-	a.want("web", one.Member)
-	a.sync(false, 1)
+	a.knows("web", one.Member)
 	answer := a.slowly(one)
 	a.want("web")
 	a.sync(false, 1)
@@ -164,9 +161,8 @@ func TestApacheLeaverOfBefore(t *testing.T) {
 	a.ends(l)
 }
 
-// TestApacheAddedMemberPassesWebSocketsOn is about one that came while Apache ran, and about
-// one that leaves under an open WebSocket.
-func TestApacheAddedMemberPassesWebSocketsOn(t *testing.T) {
+// TestApacheMemberLeavesUnderAWebSocket passes one on, and keeps it.
+func TestApacheMemberLeavesUnderAWebSocket(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
 	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -180,8 +176,7 @@ func TestApacheAddedMemberPassesWebSocketsOn(t *testing.T) {
 		_, _ = io.Copy(conn, rw)
 	}))
 	defer echo.Close()
-	a.want("web", Member{"echo", echo.Listener.Addr().String(), 100})
-	a.sync(false, 1)
+	a.knows("web", Member{"echo", echo.Listener.Addr().String(), 100})
 	conn, err := net.Dial("tcp", a.listen)
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,9 @@ type server struct {
 	old  []*worker
 	nth  int     // how often the master was told
 	told Process // the master when it was told last; zero before
+	at   uint64  // when that was, in the unit of Process.Start
 	sure bool    // what told was told has been confirmed
+	late bool    // it was not in the time there was, and may happen yet
 }
 
 func (s *server) Name() string { return s.name }
@@ -67,28 +69,32 @@ func (s *server) Reload(ctx context.Context) error {
 	if s.told, ok = s.master.Process(); !ok && before.alive() {
 		s.told = before
 	}
-	s.sure = false
+	s.at, s.sure, s.late = now, false, false
 	return nil
 }
 
-// grown waits until a master that we have not told anything yet has started its workers.
-// One that is told to reload before that starts those of the configuration it has read
-// and right after them those of the next: nobody could tell them apart, and the former
-// accept connections for a while. It gives up on a master that starts none.
+// grown waits until a master has started its workers that we have not told anything yet, or
+// whose last reload is late. One that is told to reload before that starts those of the
+// configuration it has read and right after them those of the next: nobody could tell them
+// apart, and the former accept connections for a while. It gives up on a master that starts
+// none.
 func (s *server) grown(ctx context.Context) {
 	const long, ticks = 3 * time.Second, 10 // workers are started within less than that, 100 ms
 	ctx, cancel := context.WithTimeout(ctx, long)
 	defer cancel()
 	for {
 		m, ok := s.master.Process()
-		if !ok || m == s.told {
+		if !ok || m == s.told && !s.late {
 			return
 		}
-		newest := uint64(0)
+		newest, oldest := uint64(0), uint64(1)
+		if m == s.told {
+			oldest = s.at
+		}
 		for _, p := range s.workersOf(m) {
 			newest = max(newest, p.Start)
 		}
-		if newest > 0 && newest+ticks < bootTicks() {
+		if newest >= oldest && newest+ticks < bootTicks() {
 			return
 		}
 		select {
@@ -149,7 +155,7 @@ func (s *server) Confirm(ctx context.Context, generation string) (Workers, error
 		err := s.serving(ctx, generation)
 		if err == nil {
 			s.adopt()
-			s.sure = true
+			s.sure, s.late = true, false
 			return s.finishing(), nil
 		}
 		if errors.Is(err, ErrNotRunning) || s.refused(s.master.Words()) {
@@ -163,6 +169,7 @@ func (s *server) Confirm(ctx context.Context, generation string) (Workers, error
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
+			s.late = !s.sure && hopeless == 0
 			return nil, s.words(fmt.Errorf("%w: %w", err, ctx.Err()))
 		}
 	}

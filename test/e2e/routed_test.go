@@ -121,7 +121,7 @@ func (b *balancer) server(t *testing.T) *os.Process {
 func TestReadyWhenRouted(t *testing.T) {
 	t.Parallel()
 	endpoint := newEtcd(t)
-	b := startRender(t, "nginx", endpoint, "--service", "website", "--set", "dynamic=off") // workers need no master
+	b := startRender(t, "nginx", endpoint, "--service", "website", "--set", "dynamic=off", "--timeout", "5s") // workers need no master
 	r := record(t, endpoint, "website")
 	master := b.server(t)
 	if err := master.Signal(syscall.SIGSTOP); err != nil {

@@ -67,7 +67,8 @@ func newApacheLeaving(t *testing.T) (a *liveApache, one *namedBackend, answer ch
 	t.Helper()
 	a = newLiveApache(t)
 	one, two := newNamedBackend(t, "one"), newNamedBackend(t, "two")
-	a.knows("web", one.Member, two.weighing(0))
+	a.want("web", one.Member)
+	a.sync(false, 1)
 	answer = a.slowly(one)
 	a.want("web", two.Member)
 	a.sync(false, 2)
@@ -100,7 +101,8 @@ func TestApacheMemberReturnsWhileLeaving(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
 	one := newNamedBackend(t, "one")
-	a.knows("web", one.Member)
+	a.want("web", one.Member)
+	a.sync(false, 1)
 	answer := a.slowly(one)
 	a.want("web", one.weighing(0))
 	a.sync(false, 1)
@@ -144,7 +146,8 @@ func TestApacheLeaverOfBefore(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
 	one := newNamedBackend(t, "one")
-	a.knows("web", one.Member)
+	a.want("web", one.Member)
+	a.sync(false, 1)
 	answer := a.slowly(one)
 	a.want("web")
 	a.sync(false, 1)
@@ -161,8 +164,9 @@ func TestApacheLeaverOfBefore(t *testing.T) {
 	a.ends(l)
 }
 
-// TestApacheMemberLeavesUnderAWebSocket passes one on, and keeps it.
-func TestApacheMemberLeavesUnderAWebSocket(t *testing.T) {
+// TestApacheAddedMemberPassesWebSocketsOn is about one that came while Apache ran, and about
+// one that leaves under an open WebSocket.
+func TestApacheAddedMemberPassesWebSocketsOn(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
 	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -176,7 +180,8 @@ func TestApacheMemberLeavesUnderAWebSocket(t *testing.T) {
 		_, _ = io.Copy(conn, rw)
 	}))
 	defer echo.Close()
-	a.knows("web", Member{"echo", echo.Listener.Addr().String(), 100})
+	a.want("web", Member{"echo", echo.Listener.Addr().String(), 100})
+	a.sync(false, 1)
 	conn, err := net.Dial("tcp", a.listen)
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 )
 
 // apacheLive is what is known about the members of the running Apache.
@@ -15,6 +16,8 @@ type apacheLive struct {
 	synced map[string]*Pool          // by name, as of the last Sync that succeeded
 	unsure bool                      // one did not since then
 	pages  map[apacheHost]apachePage // as the managers said last
+	latest time.Time                 // when members were changed last, or found to be
+	added  time.Time                 // since when some have Apache's own limits, see apacheCalm; zero while none has
 
 	left    *leavers
 	leaving apacheLeaving
@@ -27,7 +30,7 @@ func (a *Apache) Leaving() []*Leaver { return a.live.left.list() }
 
 // Sync implements Live by the balancer manager. Status and weight are in memory that all
 // children share and look at for each request, so a change counts when the manager has
-// answered. Who joins for the first time does so with a reload, see joins.
+// answered. A child learns of a new member with the next request that it gets.
 func (a *Apache) Sync(ctx context.Context, want Members, readBack bool) (changed int, err error) {
 	l := &a.live
 	l.mu.Lock()
@@ -68,11 +71,43 @@ func (a *Apache) Sync(ctx context.Context, want Members, readBack bool) (changed
 		return len(s.wrong), err
 	}
 	l.unsure = false
+	if len(s.wrong) > 0 || l.latest.IsZero() {
+		l.latest = time.Now()
+	}
+	switch {
+	case !l.makeshift():
+		l.added = time.Time{}
+	case l.added.IsZero():
+		l.added = time.Now()
+	}
+	if readBack && !l.added.IsZero() && (time.Since(l.latest) > apacheCalm || time.Since(l.added) > 5*apacheCalm) {
+		return 0, fmt.Errorf("%w: members that were added while the server runs have its own timeouts, not ours", ErrNeedsReload)
+	}
 	l.synced = make(map[string]*Pool, len(want.Pools))
 	for _, p := range want.Pools {
 		l.synced[p.Name] = p
 	}
 	return len(s.wrong), nil
+}
+
+// apacheCalm is how long no member has to have changed before a reload gives those that
+// were added what only the file can say of them: how long they may take to accept a
+// connection, when they are tried again, and that a line of their headers may be longer
+// than 8 KiB. Where members change all the time, it is five times as long.
+const apacheCalm = time.Minute
+
+// makeshift says whether there are such members.
+func (l *apacheLive) makeshift() bool {
+	for _, page := range l.pages {
+		for _, b := range page {
+			for _, worker := range b.workers {
+				if strings.HasPrefix(worker.url, addedScheme) && !worker.off() {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // needsReload says that a reload can do what the server did not, unless time was up.
@@ -115,7 +150,7 @@ type apacheMember struct{ pool, address string }
 // settle changes the balancers of a host until their manager, asked after all changes,
 // says that they are as they should be.
 func (s *apacheSync) settle(ctx context.Context, host apacheHost, wants []*apacheWant) error {
-	const rounds = 3 // to change, to look; and once more for a change that was lost
+	const rounds = 5 // to add, to enable, to drain, to look; and once more for a change that was lost
 	before := s.pages[host]
 	page, fresh, changed := before, false, false
 	for range rounds {
@@ -159,29 +194,20 @@ func (s *apacheSync) count(wants []*apacheWant, page apachePage) {
 }
 
 // round has all changed that is not as it should be, and gives what the manager says then;
-// nil if there was nothing. A balancer that somebody has to join is left as it is, so that
-// nobody leaves before others have come.
+// nil if there was nothing.
 func (s *apacheSync) round(ctx context.Context, host apacheHost, wants []*apacheWant, page apachePage) (last apachePage, err error) {
 	var changes []apacheChange
-	joining := ""
 	for _, w := range wants {
 		b := page[w.balancer]
-		switch {
-		case b == nil:
+		if b == nil {
 			return nil, fmt.Errorf("%s has no balancer %s", host.name, w.balancer)
-		case w.joins(b):
-			joining = w.balancer
-		default:
-			changes = append(changes, w.changes(b)...)
 		}
+		changes = append(changes, w.changes(b)...)
 	}
 	for i, c := range changes {
 		if last, err = s.managers.change(ctx, host, c, i == len(changes)-1); err != nil {
 			return nil, err
 		}
-	}
-	if joining != "" {
-		return nil, fmt.Errorf("%s of %s has to get to know a member", joining, host.name)
 	}
 	return last, nil
 }

@@ -97,14 +97,6 @@ func (a *liveApache) want(pool string, members ...Member) {
 	}
 }
 
-// knows has Apache read a configuration in which these are the members of a pool.
-func (a *liveApache) knows(pool string, members ...Member) {
-	a.t.Helper()
-	a.want(pool, members...)
-	a.reload()
-	a.sync(true, 0)
-}
-
 // sync has Apache's members made so, and checks how many had to be changed.
 func (a *liveApache) sync(readBack bool, want int) {
 	a.t.Helper()
@@ -186,15 +178,14 @@ func TestApacheMembersChangeLive(t *testing.T) {
 	if got := a.answers(1); !strings.HasPrefix(got, "503 ") {
 		t.Errorf("without members: got %q, want 503", got)
 	}
-	a.knows("web", one.weighing(0), three.weighing(0), two.weighing(0))
 	for _, step := range []struct {
 		what    string
 		members []Member
 		changed int
 		answers string
 	}{
-		{"one comes", []Member{one.Member}, 1, "one"},
-		{"another comes", []Member{one.Member, two.Member}, 1, "one two"},
+		{"join", []Member{one.Member}, 1, "one"},
+		{"another joins", []Member{one.Member, two.Member}, 1, "one two"},
 		{"the weight changes", []Member{one.Member, two.weighing(30)}, 1, "one two"},
 		{"weight 0", []Member{one.Member, two.weighing(0)}, 1, "one"},
 		{"back", []Member{one.Member, two.Member}, 1, "one two"},
@@ -215,7 +206,10 @@ func TestApacheMembersChangeLive(t *testing.T) {
 	if err != nil || generation.Structure != a.last.Structure {
 		t.Errorf("got %+v, %v; want structure %s", generation, err, a.last.Structure)
 	}
-	a.knows("web", one.Member, two.weighing(50))
+	// The file says the same, and with it there is room again.
+	a.want("web", one.Member, two.weighing(50))
+	a.reload()
+	a.sync(true, 0)
 	if got := a.answers(12); got != "one two" {
 		t.Errorf("after a reload: got answers of %q", got)
 	}
@@ -225,7 +219,6 @@ func TestApacheShares(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
 	one, two := newNamedBackend(t, "one"), newNamedBackend(t, "two")
-	a.knows("web", one.Member, two.Member)
 	a.want("web", one.weighing(20), two.weighing(60))
 	a.sync(false, 2)
 	got := map[string]int{}
@@ -249,7 +242,8 @@ func TestApacheLosesNoRequest(t *testing.T) {
 	for i := range 4 {
 		backends = append(backends, newNamedBackend(t, fmt.Sprint("b", i)).Member)
 	}
-	a.knows("web", backends...)
+	a.want("web", backends[0])
+	a.sync(false, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	var asked, failed atomic.Int64
@@ -294,8 +288,9 @@ func TestApacheSecondSyncAsksNothing(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
 	one := newNamedBackend(t, "one")
-	a.knows("web", one.Member)
-	a.byHand("web", "w=http://"+one.Address+"&w_status_D=1")
+	a.want("web", one.Member)
+	a.sync(false, 1)
+	a.byHand("web", "w=ws://"+one.Address+"&w_status_D=1")
 	a.sync(false, 0) // nobody has looked
 	if got := a.answers(1); !strings.HasPrefix(got, "503 ") {
 		t.Fatalf("got %q, want 503", got)
@@ -304,9 +299,12 @@ func TestApacheSecondSyncAsksNothing(t *testing.T) {
 	if got := a.answers(4); got != "one" {
 		t.Errorf("after all was read back: got %q", got)
 	}
-	a.byHand("web", "w=http://"+one.Address+"&w_lf=7&w_status_S=1&w_status_H=1&w_status_I=1")
+	stranger := newNamedBackend(t, "stranger")
+	a.byHand("web", "b_nwrkr=http://"+stranger.Address+"&b_wyes=1")
+	a.byHand("web", "w=http://"+stranger.Address+"&w_status_D=0")
+	a.byHand("web", "w=ws://"+one.Address+"&w_lf=7&w_status_S=1&w_status_H=1")
 	a.byHand("web", "b_max=9")
-	a.sync(true, 1)
+	a.sync(true, 2)
 	if got := a.answers(8); got != "one" {
 		t.Errorf("after all was read back again: got %q", got)
 	}
@@ -327,30 +325,23 @@ func (a *liveApache) byHand(pool, change string) {
 	}
 }
 
-// TestApacheMemberJoins has a reload asked for, and meanwhile nobody leaves for the one who
-// is to come; what has nothing to do with it is done.
-func TestApacheMemberJoins(t *testing.T) {
+func TestApacheRunsOutOfRoom(t *testing.T) {
 	t.Parallel()
 	a := newLiveApache(t)
-	one, two := newNamedBackend(t, "one"), newNamedBackend(t, "two")
-	a.want("api", one.Member)
-	a.knows("web", one.Member)
-	a.want("api")
-	a.want("web", two.Member)
+	var members []Member
+	for i := range a.b.ApacheGrowth() + 1 {
+		members = append(members, Member{fmt.Sprintf("m%02d", i), fmt.Sprintf("127.0.0.1:%d", 1+i), 100})
+	}
+	a.want("web", members[1:]...)
+	a.sync(false, len(members)-1)
+	a.want("web", members...)
 	if _, err := a.driver.Sync(t.Context(), a.last, false); !errors.Is(err, ErrNeedsReload) {
-		t.Fatalf("one that Apache does not know: got %v, want ErrNeedsReload", err)
-	}
-	if got := a.answers(4); got != "one" {
-		t.Errorf("before the reload: got answers of %q, want one", got)
-	}
-	if got, err := a.get(t.Context(), "/api", nil); err != nil || !strings.HasPrefix(got, "503 ") {
-		t.Errorf("of the other pool: got %q, %v; want 503", got, err)
+		t.Fatalf("one more than there is room for: got %v, want ErrNeedsReload", err)
 	}
 	a.reload()
 	a.sync(true, 0)
-	if got := a.answers(4); got != "two" {
-		t.Errorf("after it: got answers of %q, want two", got)
-	}
+	a.want("web", append(members, Member{"n", "127.0.0.1:999", 1})...)
+	a.sync(false, 1)
 }
 
 func TestApacheOfAnotherStructure(t *testing.T) {
@@ -363,7 +354,7 @@ func TestApacheOfAnotherStructure(t *testing.T) {
 			t.Errorf("structure %q: got %v, want ErrNeedsReload", structure, err)
 		}
 	}
-	a.want("web")
+	a.want("web", Member{"one", "127.0.0.1:1", 1})
 	a.last.Pools[1].Places = []string{"http://web.example@" + a.listen + "/rollcall-www"}
 	if _, err := a.driver.Sync(t.Context(), a.last, false); !errors.Is(err, ErrNeedsReload) {
 		t.Errorf("a balancer that is not there: got %v, want ErrNeedsReload", err)

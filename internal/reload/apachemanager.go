@@ -89,6 +89,9 @@ func (m *apacheManagers) change(ctx context.Context, h apacheHost, c apacheChang
 	return m.ask(ctx, h, c.set, listen)
 }
 
+// errApacheRefused is what the manager says when it has no room for another member.
+var errApacheRefused = errors.New("the balancer manager refuses to add a member: there is no room left")
+
 func (m *apacheManagers) ask(ctx context.Context, h apacheHost, set url.Values, listen bool) (page apachePage, err error) {
 	const most = 64 << 20 // bytes, fifty thousand members of one host
 	defer func() {
@@ -117,7 +120,11 @@ func (m *apacheManagers) ask(ctx context.Context, h apacheHost, set url.Values, 
 		return nil, errors.Unwrap(err) // the address is named already
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusBadRequest:
+		return nil, errApacheRefused
+	default:
 		return nil, fmt.Errorf("it answers %s", resp.Status)
 	}
 	if !listen {

@@ -16,7 +16,7 @@ type apacheBalancer struct {
 	workers  []apacheWorker
 }
 
-// An apacheWorker is a member of a balancer. They stay the same until a reload.
+// An apacheWorker is a member of a balancer. Apache never forgets one, until a reload.
 type apacheWorker struct {
 	url    string
 	factor int    // hundredths
@@ -104,7 +104,10 @@ func (w apacheWorker) has(words ...string) bool {
 func (w apacheWorker) off() bool { return w.has("Drn", "Dis", "Stop") }
 
 // plain says that nothing but an error keeps it from getting its share of the requests.
-func (w apacheWorker) plain() bool { return !w.off() && !w.has("Stby", "Spar", "Ign") }
+func (w apacheWorker) plain() bool { return !w.off() && !w.has("Stby", "Spar") }
+
+// ignoring says that an error does not keep it from being chosen again.
+func (w apacheWorker) ignoring() bool { return w.has("Ign") }
 
 // address gives what stands behind the scheme. Apache leaves a port out that is the scheme's
 // own, which is the same for all that members have.
@@ -115,3 +118,6 @@ func (w apacheWorker) address() string {
 	}
 	return address
 }
+
+// added says that it came while Apache ran: see addedScheme.
+func (w apacheWorker) added() bool { return strings.HasPrefix(w.url, addedScheme) }

@@ -42,7 +42,7 @@ func TestParseApachePage(t *testing.T) {
 		t.Fatalf("%v (-want +got):\n%s", err, diff)
 	}
 	w := got["rollcall-web"].workers[0]
-	if !w.off() || w.plain() || !w.has("Ign") || w.address() != "[2001:db8::5]:80" {
+	if !w.off() || w.plain() || !w.ignoring() || w.added() || w.address() != "[2001:db8::5]:80" {
 		t.Errorf("got %+v", w)
 	}
 	for _, page := range []string{
@@ -58,7 +58,7 @@ func TestParseApachePage(t *testing.T) {
 // What is Apache's own port is left out by it.
 func TestApacheAddress(t *testing.T) {
 	for url, want := range map[string]string{
-		"http://10.0.0.1": "10.0.0.1:80", "http://[2001:db8::5]": "[2001:db8::5]:80", "http://10.0.0.1:8080": "10.0.0.1:8080", "http://[::1]:81": "[::1]:81",
+		"http://10.0.0.1": "10.0.0.1:80", "ws://[2001:db8::5]": "[2001:db8::5]:80", "ws://10.0.0.1:8080": "10.0.0.1:8080", "http://[::1]:81": "[::1]:81",
 	} {
 		if got := (apacheWorker{url: url}).address(); got != want {
 			t.Errorf("%s is at %s, want %s", url, got, want)
@@ -104,21 +104,18 @@ func TestApacheWants(t *testing.T) {
 		}
 		return got
 	}
-	if !w.joins(b) {
-		t.Error("nobody joins, want 10.0.0.2")
+	if diff := cmp.Diff([]string{"b_max=1&b_nwrkr=ws%3A%2F%2F10.0.0.2%3A80&b_wyes=1"}, list()); diff != "" {
+		t.Errorf("first (-want +got):\n%s", diff)
 	}
-	b.workers = append(b.workers, apacheWorker{url: "http://10.0.0.2:80", status: "Init Dis ", factor: 100})
-	if w.joins(b) {
-		t.Error("somebody joins, want nobody")
-	}
+	b.workers = append(b.workers, apacheWorker{url: "ws://10.0.0.2:80", status: "Init Dis ", factor: 100})
 	want := []string{
-		"b_max=1&w=http%3A%2F%2F10.0.0.2%3A80&w_lf=50&w_status_D=0&w_status_H=0&w_status_I=0&w_status_N=0&w_status_R=0&w_status_S=0",
+		"b_max=1&w=ws%3A%2F%2F10.0.0.2%3A80&w_lf=50&w_status_D=0&w_status_H=0&w_status_I=0&w_status_N=0&w_status_R=0&w_status_S=0",
 		"b_max=1&w=http%3A%2F%2F10.0.0.3%3A80&w_status_N=1",
 	}
 	if diff := cmp.Diff(want, list()); diff != "" {
 		t.Errorf("then (-want +got):\n%s", diff)
 	}
-	b.workers[1].status, b.workers[2] = "Init Drn Ok ", apacheWorker{url: "http://10.0.0.2:80", status: "Init Err ", factor: 4999}
+	b.workers[1].status, b.workers[2] = "Init Drn Ok ", apacheWorker{url: "ws://10.0.0.2:80", status: "Init Err ", factor: 4999}
 	if diff := cmp.Diff([]string{"b_max=1"}, list()); diff != "" {
 		t.Errorf("then (-want +got):\n%s", diff)
 	}

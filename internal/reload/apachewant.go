@@ -5,6 +5,12 @@ import (
 	"net/url"
 )
 
+// addedScheme is that of members which are added while Apache runs: mod_proxy_http speaks
+// HTTP to them as to all others, and passes WebSockets on. Of a member that is added as
+// "http" it would not, and the manager has no "upgrade" to set, as it has none for any
+// other parameter of a BalancerMember: up to the next reload, these are Apache's own.
+const addedScheme = "ws://"
+
 // An apacheWant is what a balancer should be.
 type apacheWant struct {
 	balancer string
@@ -56,25 +62,9 @@ func (w *apacheWant) wrong(b *apacheBalancer) (addresses []string) {
 	return addresses
 }
 
-// joins says that a member is not there at all, so that there has to be a reload: Apache 2.4
-// adds one to a list that the child's other threads are reading, and every few hundred times
-// a child crashes with all its requests. It would also have none of a BalancerMember's
-// parameters, such as how long it may take to accept a connection.
-func (w *apacheWant) joins(b *apacheBalancer) bool {
-	missing := len(w.factors)
-	found := make(map[string]bool, len(b.workers))
-	for _, worker := range b.workers {
-		address := worker.address()
-		if w.factors[address] > 0 && !found[address] {
-			found[address] = true
-			missing--
-		}
-	}
-	return missing > 0
-}
-
-// changes gives what to ask for until a balancer that nobody joins is as it should be, and
-// nothing when it is.
+// changes gives what to ask for until the balancer is as it should be, and nothing when it
+// is. Nobody leaves before others have come: what is to be added has to be there first,
+// and is disabled then.
 func (w *apacheWant) changes(b *apacheBalancer) (list []apacheChange) {
 	found, leave := map[string]bool{}, []apacheChange{}
 	for _, worker := range b.workers {
@@ -89,14 +79,27 @@ func (w *apacheWant) changes(b *apacheBalancer) (list []apacheChange) {
 			continue
 		}
 		found[address] = true
-		if !worker.plain() || b.unequal(worker, factor) {
+		// One that was added is out for a minute after an error. Where there is no other, that
+		// helps nobody; where there is, it must be so, or the other would not be tried.
+		ignore := worker.added() && len(w.factors) == 1
+		if !worker.plain() || worker.ignoring() != ignore || b.unequal(worker, factor) {
 			list = append(list, w.change(worker, url.Values{
 				"w_lf":       {loadFactor(factor)},
-				"w_status_I": {"0"}, "w_status_N": {"0"}, "w_status_D": {"0"}, "w_status_S": {"0"}, "w_status_H": {"0"}, "w_status_R": {"0"},
+				"w_status_I": {flag(ignore)},
+				"w_status_N": {"0"}, "w_status_D": {"0"}, "w_status_S": {"0"}, "w_status_H": {"0"}, "w_status_R": {"0"},
 			}))
 		}
 	}
-	list = append(list, leave...) // after those that come back
+	adding := false
+	for _, m := range w.pool.Members {
+		if m.Weight > 0 && !found[m.Address] {
+			adding = true
+			list = append(list, apacheChange{w.balancer, url.Values{"b_nwrkr": {addedScheme + m.Address}, "b_wyes": {"1"}}})
+		}
+	}
+	if !adding {
+		list = append(list, leave...)
+	}
 	if len(list) == 0 && b.attempts != w.attempts {
 		list = append(list, apacheChange{w.balancer, url.Values{}})
 	}
@@ -124,4 +127,11 @@ func loadFactor(hundredths int) string {
 		return fmt.Sprint(hundredths / 100)
 	}
 	return fmt.Sprintf("%d.%02d5", hundredths/100, hundredths%100)
+}
+
+func flag(set bool) string {
+	if set {
+		return "1"
+	}
+	return "0"
 }

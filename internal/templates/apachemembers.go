@@ -27,6 +27,21 @@ func (b Balancer) ApacheKey() (string, error) {
 // Digits of the secret, and of those the ones that are in the path.
 const apacheSecretDigits, apachePathDigits = 32, 8
 
+// ApacheGrowth is how many addresses a balancer can get to know before a reload has to make
+// room again. Apache sets 2 KiB aside for each, so that thousands of balancers get fewer.
+// It changes in steps, because it is part of the structure.
+func (b Balancer) ApacheGrowth() int {
+	const few, most, room = 8, 64, 8192
+	growth, balancers := most, 0
+	for _, places := range b.ApachePlaces() {
+		balancers += len(places)
+	}
+	for growth > few && growth*balancers > room {
+		growth /= 2
+	}
+	return growth
+}
+
 // Attempts is how many other servers Apache may try for a request: as many as there are.
 // 99 is the most that it can be told while it runs.
 func (u Upstream) Attempts() int { return max(0, min(99, u.Active()-1)) }

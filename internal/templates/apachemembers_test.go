@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -106,6 +107,18 @@ func TestApachePlaces(t *testing.T) {
 		want := map[string][]string{"web": strings.Fields(tc.web), "x.y": strings.Fields(tc.x)}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s, %s (-want +got):\n%s", tc.listen, tc.tls, diff)
+		}
+	}
+}
+
+func TestApacheGrowth(t *testing.T) {
+	for n, want := range map[int]int{0: 64, 128: 64, 129: 32, 1000: 8, 20_000: 8} {
+		b := Balancer{Listen: []string{":80"}}
+		for i := range n {
+			b.Hosts = append(b.Hosts, VirtualHost{Name: fmt.Sprintf("h%05d", i), Routes: []Route{{Upstream: "web" + strconv.Itoa(i)}}})
+		}
+		if got := b.ApacheGrowth(); got != want {
+			t.Errorf("%d balancers: got %d, want %d", n, got, want)
 		}
 	}
 }

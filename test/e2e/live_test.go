@@ -18,8 +18,7 @@ func weighing(address string, weight int) string {
 }
 
 // Members come and go, move and get other weights while the server runs: no client's
-// connection is closed for it, and a restart serves the same. Only Apache reads its files
-// for who is new to it.
+// connection is closed for it, and a restart serves the same.
 func TestMembersWithoutAReload(t *testing.T) {
 	onEach(t, func(t *testing.T, proxy string) {
 		endpoint := newEtcd(t)
@@ -44,21 +43,8 @@ func TestMembersWithoutAReload(t *testing.T) {
 			before = now
 			kept.again(t, "after "+what)
 		}
-		joins := step
-		if proxy == "apache" {
-			joins = func(what string, check func() error) {
-				t.Helper()
-				eventually(t, what, check)
-				eventually(t, "that is confirmed", func() error { return ready(l.status) })
-				start.Reloads++
-				if before = l.counts(t); before.Reloads != start.Reloads {
-					t.Fatalf("%s: %d reloads, want %d", what, before.Reloads, start.Reloads)
-				}
-				kept = visit(t, l.url)
-			}
-		}
 		put(t, endpoint, "/services/web/c", at["c"])
-		joins("a join", func() error { return evenly(l.url, "a", "b", "c") })
+		step("a join", func() error { return evenly(l.url, "a", "b", "c") })
 		etcdctl(t, endpoint, "del", "/services/web/b")
 		step("a leave", func() error { return evenly(l.url, "a", "c") })
 		put(t, endpoint, "/services/web/a", weighing(at["a"], 10))
@@ -68,7 +54,7 @@ func TestMembersWithoutAReload(t *testing.T) {
 		put(t, endpoint, "/services/web/a", weighing(at["a"], 256))
 		step("the greatest weight", func() error { return shared(l.url, "a", 60, 95) })
 		put(t, endpoint, "/services/web/a", at["moved"])
-		joins("a move", func() error { return evenly(l.url, "moved", "c") })
+		step("a move", func() error { return evenly(l.url, "moved", "c") })
 		l.written(t, []string{at["moved"], at["c"]}, []string{at["a"], at["b"]})
 
 		master, said := pidIn(t, l.pid), len(l.process.output())
@@ -110,8 +96,9 @@ func shared(url, name string, least, most int) error {
 	return err
 }
 
-// Who is new to Apache comes by a reload, and so do all who come meanwhile. Nothing is lost.
-func TestApacheJoins(t *testing.T) {
+// Apache's balancers have room for so many; who comes then comes by a reload, and nothing is
+// lost by it.
+func TestMembersRunOut(t *testing.T) {
 	t.Parallel()
 	endpoint := newEtcd(t)
 	put(t, endpoint, "/services/web/a", serveName(t, "a"))
@@ -119,8 +106,7 @@ func TestApacheJoins(t *testing.T) {
 	eventually(t, "it answers", func() error { return evenly(l.url, "a") })
 	start := l.counts(t)
 	names := map[string]bool{"a": true}
-	const joins = 80
-	for i := range joins {
+	for i := range 80 {
 		name := fmt.Sprintf("b%d", i)
 		names[name] = true
 		put(t, endpoint, "/services/web/"+name, serveName(t, name))
@@ -137,7 +123,8 @@ func TestApacheJoins(t *testing.T) {
 		}
 		return err
 	})
-	if n := l.counts(t).Reloads - start.Reloads; n == 0 || n > joins/4 {
-		t.Errorf("%d reloads for %d joins", n, joins)
+	// On a busy machine many of them come with the reload.
+	if now := l.counts(t); now.Reloads != start.Reloads+1 || now.Members == 0 {
+		t.Errorf("%d reloads, want one; %d members changed without", now.Reloads-start.Reloads, now.Members)
 	}
 }

@@ -154,7 +154,7 @@ func (l *live) manage(t *testing.T, set url.Values) string {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("X-Rollcall-Members", key)
 	req.Header.Set("Referer", l.url)
-	return answered(t, &http.Transport{DisableKeepAlives: true}, req)
+	return answered(t, http.DefaultTransport, req)
 }
 
 func (l *live) apacheShares(t *testing.T) map[string]string {

@@ -24,6 +24,7 @@ func TestMachineLost(t *testing.T) {
 	kinds := slices.Delete(machines.Proxies(), at, at+1)
 	gone := []int{2*at + 1, 2*at + 2}
 	lead(t, c, victim)
+	fromFile(t, c)
 	births := birthsOf(t, c)
 
 	u := arrive(t, c, kinds...)
@@ -100,6 +101,32 @@ func unharmed(t *testing.T, tolls []*toll) {
 		if toll.kind == "haproxy" && toll.sentBefore > 0 {
 			t.Errorf("behind haproxy %d GETs are lost that the machine had got before", toll.sentBefore)
 		}
+	}
+}
+
+// fromFile has Apache read its file, when all members are in there: those that it was given while it
+// ran have its own limits for a minute, and one that does not accept a connection is waited for
+// as long as server-timeout says.
+func fromFile(t *testing.T, c *machines.Cluster, also ...string) {
+	t.Helper()
+	m := c.Proxy("apache")
+	err := machines.Poll(t.Context(), "all members are in Apache's file", func() error {
+		s, err := rendered(t.Context(), m)
+		if err == nil && (s.OnDisk != s.Desired.Generation || s.Instances != c.Applications()+len(also)) {
+			err = fmt.Errorf("it says %+v", *s)
+		}
+		return err
+	})
+	if err == nil {
+		_, err = m.Systemctl(t.Context(), "reload", machines.ProxyUnit("apache"))
+	}
+	if err == nil {
+		err = machines.Poll(t.Context(), "everything is well after a reload of Apache", func() error {
+			return c.Serves(t.Context(), machines.Service, append(everybody(c), also...), c.Machines)
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

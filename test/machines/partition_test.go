@@ -25,12 +25,7 @@ func TestPartition(t *testing.T) {
 	gone := []int{2*at + 1, 2*at + 2}
 	schedule(t, island, "old")
 	lead(t, c, others[1])
-	err := machines.Poll(t.Context(), "all have the one that is to be moved", func() error {
-		return c.Serves(t.Context(), machines.Service, append(everybody(c), moved), c.Machines)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fromFile(t, c, moved)
 	births := birthsOf(t, c)
 
 	u := arrive(t, c, kinds...)

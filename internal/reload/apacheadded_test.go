@@ -1,6 +1,10 @@
 package reload
 
 import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +13,37 @@ import (
 	"rollcall/internal/templates"
 	"rollcall/test/ports"
 )
+
+// TestApacheAddedMemberThatRefuses is about what a BalancerMember's parameters see to, of
+// which one that was added has none.
+func TestApacheAddedMemberThatRefuses(t *testing.T) {
+	t.Parallel()
+	a := newLiveApache(t)
+	one := newNamedBackend(t, "one")
+	dead := Member{"dead", ports.Address(t), 100}
+	a.want("web", dead, one.Member)
+	a.sync(false, 2)
+	if got := a.answers(10); got != "one" {
+		t.Errorf("with another to ask: got answers of %q, want one", got)
+	}
+	a.want("web", dead)
+	a.sync(false, 1)
+	if got := a.answers(1); !strings.HasPrefix(got, "503 ") {
+		t.Errorf("nobody answers: got %q, want 503", got)
+	}
+	l, err := net.Listen("tcp", dead.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "back") }))
+	back.Listener.Close()
+	back.Listener = l
+	back.Start()
+	defer back.Close()
+	if got := a.answers(4); got != "back" {
+		t.Errorf("started again: got answers of %q, want back", got)
+	}
+}
 
 // TestApacheMembersWithTLS has a host that is reached by TLS alone.
 func TestApacheMembersWithTLS(t *testing.T) {
@@ -32,7 +67,9 @@ func TestApacheMembersWithTLS(t *testing.T) {
 		b.Certificates = []templates.Certificate{{Name: "*.example", File: file}, {Name: "web.example", File: file}}
 	})
 	one := newNamedBackend(t, "one")
-	a.knows("web", one.Member)
+	a.want("web", one.Member)
+	a.sync(false, 1)
+	a.sync(true, 0)
 	places := strings.Join(a.last.Pools[1].Places, " ")
 	if !strings.Contains(places, "https://web.example@"+secure) || !strings.Contains(places, "http://rollcall-default.invalid@"+a.listen) {
 		t.Errorf("got places %s", places)

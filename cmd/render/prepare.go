@@ -39,12 +39,18 @@ func (o *options) findGate(ctx context.Context) error {
 			return err
 		}
 	}
-	o.balancer.Gate = filepath.Join(o.runDir, "gate")
-	if !o.supervise && os.Getuid() == 0 { // as the control socket
-		sum := sha256.Sum256([]byte(o.balancer.Control)) // one for each render of the machine
-		o.balancer.Gate = "/run/rollcall-" + o.name + "-" + hex.EncodeToString(sum[:4]) + ".gate"
-	}
+	o.balancer.Gate = o.mark("gate")
 	return nil
+}
+
+// mark gives the path of a file for which the server looks. It is where the control socket is,
+// and one for each render of the machine.
+func (o *options) mark(name string) string {
+	if o.supervise || os.Getuid() != 0 {
+		return filepath.Join(o.runDir, name)
+	}
+	sum := sha256.Sum256([]byte(o.balancer.Control))
+	return "/run/rollcall-" + o.name + "-" + hex.EncodeToString(sum[:4]) + "." + name
 }
 
 // findMembers finds out how members change while the server runs.
@@ -73,6 +79,9 @@ func (o *options) findMembers(ctx context.Context, create bool) error {
 		return fmt.Errorf("secret by which %s lets render change its members: %w\n   hint: --set dynamic=off does without", o.title, err)
 	}
 	o.balancer.Members = o.secret
+	if o.name == "apache" {
+		o.balancer.Side = o.mark("side")
+	}
 	if o.name == "nginx" { // its configuration knows by what the secret is known
 		o.balancer.Members = templates.NginxMembers(o.secret)
 	}

@@ -65,7 +65,7 @@ func apache() proxy {
 		control: func(string) string { return "127.0.0.1:9403" }, beside: "127.0.0.1:9403",
 		address: true, controlHint: "for example 127.0.0.1:9403",
 		driver: func(o *options, m reload.Master, run reload.Runner) (reload.Proxy, error) {
-			return reload.NewApache(reload.ApacheConfig{Main: o.main, Control: o.balancer.Control, Program: o.program, Master: m, Run: run, Gate: o.balancer.Gate, Members: o.secret})
+			return reload.NewApache(reload.ApacheConfig{Main: o.main, Control: o.balancer.Control, Program: o.program, Master: m, Run: run, Gate: o.balancer.Gate, Side: o.balancer.Side, Members: o.secret})
 		},
 		child: func(o *options) reload.SupervisorConfig {
 			return reload.ApacheChild(o.program, o.main, o.pidFile)

@@ -20,6 +20,7 @@ type ApacheConfig struct {
 	Master  Master
 	Run     Runner // runs the program; on this machine when nil
 	Gate    string // see Gated; "" if the configuration has none
+	Side    string // the file that sends requests to the balancers' doubles, see apacheside.go; "" if there are none
 	// Members is the secret by which the balancer managers in the configuration know who may
 	// change members; "" if there are none.
 	Members string
@@ -47,6 +48,7 @@ func NewApache(c ApacheConfig) (*Apache, error) {
 		}
 	}
 	a := &Apache{main: filepath.Clean(c.Main), program: c.Program, run: c.Run, elsewhere: c.Run != nil, gate: c.Gate, secret: c.Members}
+	a.live.side = apacheSide{path: c.Side, behind: map[string]bool{}}
 	a.live.left = newLeavers(a.over)
 	if a.run == nil {
 		a.run = Run

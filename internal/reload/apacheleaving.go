@@ -154,18 +154,20 @@ func (l *apacheLeaver) counted(ctx context.Context, managers *apacheManagers, pa
 		if _, asked := pages[host]; !asked {
 			pages[host], _ = managers.read(ctx, host) // without an answer it cannot be told now
 		}
-		b := pages[host][balancer]
-		if b == nil {
+		found := pages[host].both(balancer)
+		if len(found) == 0 {
 			return 0, false
 		}
-		for _, w := range b.workers {
-			if w.address() != address {
-				continue
+		for _, b := range found {
+			for _, w := range b.workers {
+				if w.address() != address {
+					continue
+				}
+				if !w.off() {
+					return 0, false
+				}
+				n += int(min(w.busy, math.MaxInt32)) // one below zero is very many
 			}
-			if !w.off() {
-				return 0, false
-			}
-			n += int(min(w.busy, math.MaxInt32)) // one below zero is very many
 		}
 	}
 	return n, true

@@ -151,7 +151,7 @@ func TestApacheLeaverOfBefore(t *testing.T) {
 	answer := a.slowly(one)
 	a.want("web")
 	a.sync(false, 1)
-	driver, err := NewApache(ApacheConfig{Main: a.main, Control: a.control, Program: a.program, Master: a.master, Members: liveSecret})
+	driver, err := NewApache(ApacheConfig{Main: a.main, Control: a.control, Program: a.program, Master: a.master, Members: liveSecret, Side: a.b.Side})
 	if err != nil {
 		t.Fatal(err)
 	}

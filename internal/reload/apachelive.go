@@ -19,6 +19,7 @@ type apacheLive struct {
 	latest time.Time                 // when members were changed last, or found to be
 	added  time.Time                 // since when some have Apache's own limits, see apacheCalm; zero while none has
 
+	side    apacheSide
 	left    *leavers
 	leaving apacheLeaving
 }
@@ -30,7 +31,8 @@ func (a *Apache) Leaving() []*Leaver { return a.live.left.list() }
 
 // Sync implements Live by the balancer manager. Status and weight are in memory that all
 // children share and look at for each request, so a change counts when the manager has
-// answered. A child learns of a new member with the next request that it gets.
+// answered. A child learns of a new member with the next request that it gets. Who joins
+// does so in the balancers that nobody is sent to meanwhile, see apacheSide.
 func (a *Apache) Sync(ctx context.Context, want Members, readBack bool) (changed int, err error) {
 	l := &a.live
 	l.mu.Lock()
@@ -54,21 +56,12 @@ func (a *Apache) Sync(ctx context.Context, want Members, readBack bool) (changed
 		l.pages = map[apacheHost]apachePage{}
 	}
 	l.of, l.unsure = now, true
-	s := apacheSync{managers: newApacheManagers(a.secret), pages: l.pages, wrong: map[apacheMember]bool{}, gone: map[apacheMember]bool{}}
+	s := apacheSync{managers: newApacheManagers(a.secret), side: &l.side, pages: l.pages, fresh: map[apacheHost]bool{}, wrong: map[apacheMember]bool{}, gone: map[apacheMember]bool{}}
 	defer s.managers.close()
-	hosts, err := l.changed(want, readBack)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrNeedsReload, err)
-	}
-	for host, wants := range hosts {
-		if err = s.settle(ctx, host, wants); err != nil {
-			err = needsReload(ctx, err)
-			break
-		}
-	}
+	err = s.run(ctx, want, func(p *Pool) bool { return readBack || l.synced[p.Name] != p })
 	a.leave(want, s.gone)
 	if err != nil {
-		return len(s.wrong), err
+		return len(s.wrong), needsReload(ctx, err)
 	}
 	l.unsure = false
 	if len(s.wrong) > 0 || l.latest.IsZero() {
@@ -116,118 +109,6 @@ func needsReload(ctx context.Context, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrNeedsReload, err)
-}
-
-// changed gives the balancers of the pools that have to be looked at, by their hosts: a
-// manager tells about all of its host at once.
-func (l *apacheLive) changed(want Members, readBack bool) (map[apacheHost][]*apacheWant, error) {
-	hosts := map[apacheHost][]*apacheWant{}
-	for _, p := range want.Pools {
-		if l.synced[p.Name] == p && !readBack {
-			continue
-		}
-		for _, place := range p.Places {
-			host, balancer, err := parseApachePlace(place)
-			if err != nil {
-				return nil, err
-			}
-			hosts[host] = append(hosts[host], newApacheWant(balancer, p))
-		}
-	}
-	return hosts, nil
-}
-
-// An apacheSync is one run through the managers.
-type apacheSync struct {
-	managers *apacheManagers
-	pages    map[apacheHost]apachePage
-	wrong    map[apacheMember]bool // those that were not as they should be
-	gone     map[apacheMember]bool // those that get no requests, and may have some running
-}
-
-type apacheMember struct{ pool, address string }
-
-// settle changes the balancers of a host until their manager, asked after all changes,
-// says that they are as they should be.
-func (s *apacheSync) settle(ctx context.Context, host apacheHost, wants []*apacheWant) error {
-	const rounds = 5 // to add, to enable, to drain, to look; and once more for a change that was lost
-	before := s.pages[host]
-	page, fresh, changed := before, false, false
-	for range rounds {
-		if page == nil {
-			var err error
-			if page, err = s.managers.read(ctx, host); err != nil {
-				return err
-			}
-			fresh = true
-		}
-		if before == nil {
-			before = page
-		}
-		if !changed {
-			s.count(wants, page)
-		}
-		last, err := s.round(ctx, host, wants, page)
-		if err != nil {
-			return err
-		}
-		if last == nil && fresh {
-			s.pages[host] = page
-			s.left(wants, before, page)
-			return nil
-		}
-		changed = changed || last != nil
-		page, fresh = last, last != nil // what was said before need not be so now
-	}
-	return errors.New("the balancer manager does not do what it is asked for")
-}
-
-// count notes the members that are not as they should be.
-func (s *apacheSync) count(wants []*apacheWant, page apachePage) {
-	for _, w := range wants {
-		if b := page[w.balancer]; b != nil {
-			for _, address := range w.wrong(b) {
-				s.wrong[apacheMember{w.pool.Name, address}] = true
-			}
-		}
-	}
-}
-
-// round has all changed that is not as it should be, and gives what the manager says then;
-// nil if there was nothing.
-func (s *apacheSync) round(ctx context.Context, host apacheHost, wants []*apacheWant, page apachePage) (last apachePage, err error) {
-	var changes []apacheChange
-	for _, w := range wants {
-		b := page[w.balancer]
-		if b == nil {
-			return nil, fmt.Errorf("%s has no balancer %s", host.name, w.balancer)
-		}
-		changes = append(changes, w.changes(b)...)
-	}
-	for i, c := range changes {
-		if last, err = s.managers.change(ctx, host, c, i == len(changes)-1); err != nil {
-			return nil, err
-		}
-	}
-	return last, nil
-}
-
-// left notes the members that got requests before and get none now, and those that finish
-// what they had before this program knew them.
-func (s *apacheSync) left(wants []*apacheWant, before, now apachePage) {
-	for _, w := range wants {
-		active := map[string]bool{}
-		if b := before[w.balancer]; b != nil {
-			for _, worker := range b.workers {
-				active[worker.url] = !worker.off()
-			}
-		}
-		for _, worker := range now[w.balancer].workers {
-			if worker.off() && (active[worker.url] || worker.busy > 0) {
-				s.gone[apacheMember{w.pool.Name, worker.address()}] = true
-			}
-		}
-	}
 }
 
 // identity tells one server from another, and from itself before a restart: with one, all

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ func newLiveApache(t testing.TB, change ...func(*templates.Balancer)) *liveApach
 		Hosts:     []templates.VirtualHost{{Name: "web.example", Routes: []templates.Route{{Path: "/api", Upstream: "api"}, {Upstream: "web"}}}},
 		Default:   templates.VirtualHost{Routes: []templates.Route{{Path: "/web", Upstream: "web"}}},
 	}}
+	a.b.Side = filepath.Join(f.dir, "side")
 	if os.Getuid() == 0 {
 		a.b.User, a.b.Group = "www-data", "www-data"
 	}
@@ -46,7 +48,7 @@ func newLiveApache(t testing.TB, change ...func(*templates.Balancer)) *liveApach
 		c(&a.b)
 	}
 	a.master, _ = f.supervise()
-	driver, err := NewApache(ApacheConfig{Main: f.main, Control: f.control, Program: f.program, Master: a.master, Members: liveSecret})
+	driver, err := NewApache(ApacheConfig{Main: f.main, Control: f.control, Program: f.program, Master: a.master, Members: liveSecret, Side: a.b.Side})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +315,13 @@ func TestApacheSecondSyncAsksNothing(t *testing.T) {
 // byHand does what somebody may with the manager's page.
 func (a *liveApache) byHand(pool, change string) {
 	a.t.Helper()
-	body := strings.NewReader("b=" + templates.Upstream{Name: pool}.BalancerName() + "&nonce=" + liveSecret[8:] + "&" + change)
+	balancer := templates.Upstream{Name: pool}.BalancerName()
+	if doubled, err := a.driver.live.side.doubled(); err != nil {
+		a.t.Fatal(err)
+	} else if doubled {
+		balancer = templates.ApacheDouble + balancer
+	}
+	body := strings.NewReader("b=" + balancer + "&nonce=" + liveSecret[8:] + "&" + change)
 	req, err := http.NewRequestWithContext(a.t.Context(), http.MethodPost, "http://"+a.listen+a.b.ApacheManager(), body)
 	if err != nil {
 		a.t.Fatal(err)

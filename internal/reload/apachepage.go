@@ -6,12 +6,15 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"rollcall/internal/templates"
 )
 
 // An apachePage is what the balancer manager says about the balancers of a virtual host.
 type apachePage map[string]*apacheBalancer // by name
 
 type apacheBalancer struct {
+	name     string
 	attempts int // other servers that are tried for a request; -1 if that was never said
 	workers  []apacheWorker
 }
@@ -22,6 +25,16 @@ type apacheWorker struct {
 	factor int    // hundredths
 	status string // words: "Init Ok ", "Init Drn Dis "
 	busy   uint64 // requests that are running
+}
+
+// both gives the balancer of a name and its double, as far as they are there.
+func (p apachePage) both(name string) (list []*apacheBalancer) {
+	for _, n := range []string{name, templates.ApacheDouble + name} {
+		if b := p[n]; b != nil {
+			list = append(list, b)
+		}
+	}
+	return list
 }
 
 var errApachePage = errors.New("what the balancer manager says is not whole")
@@ -58,7 +71,8 @@ func parseApachePage(page []byte) (apachePage, error) {
 				err = w.read(string(tag), string(value))
 			case b == nil:
 			case string(tag) == "httpd:name":
-				found[strings.TrimPrefix(string(value), "balancer://")] = b
+				b.name = strings.TrimPrefix(string(value), "balancer://")
+				found[b.name] = b
 			case string(tag) == "httpd:maxattempts":
 				b.attempts, err = strconv.Atoi(string(value))
 			}

@@ -35,8 +35,8 @@ const managerPage = `<?xml version='1.0' encoding='UTF-8' ?>
 func TestParseApachePage(t *testing.T) {
 	got, err := parseApachePage([]byte(managerPage))
 	want := apachePage{
-		"rollcall-web":   {attempts: 3, workers: []apacheWorker{{url: "http://[2001:db8::5]:80", factor: 3333, status: "Init Ign Drn Ok ", busy: 7}}},
-		"rollcall-empty": {attempts: -1},
+		"rollcall-web":   {name: "rollcall-web", attempts: 3, workers: []apacheWorker{{url: "http://[2001:db8::5]:80", factor: 3333, status: "Init Ign Drn Ok ", busy: 7}}},
+		"rollcall-empty": {name: "rollcall-empty", attempts: -1},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(apacheBalancer{}, apacheWorker{})); err != nil || diff != "" {
 		t.Fatalf("%v (-want +got):\n%s", err, diff)
@@ -99,7 +99,7 @@ func TestApacheWants(t *testing.T) {
 	w := newApacheWant("b", &Pool{Name: "p", Members: []Member{{"a", "10.0.0.1:80", 100}, {"b", "10.0.0.2:80", 50}, {"c", "10.0.0.3:80", 0}}})
 	b := &apacheBalancer{workers: []apacheWorker{{url: "http://10.0.0.1:80", status: "Init Ok ", factor: 10000}, {url: "http://10.0.0.3:80", status: "Init Ok ", factor: 10000}}}
 	list := func() (got []string) {
-		for _, c := range w.changes(b) {
+		for _, c := range w.changes(b, true) {
 			got = append(got, c.set.Encode())
 		}
 		return got

@@ -62,10 +62,21 @@ func (w *apacheWant) wrong(b *apacheBalancer) (addresses []string) {
 	return addresses
 }
 
+// joins says that one of the members is not known to the balancer.
+func (w *apacheWant) joins(b *apacheBalancer) bool {
+	found := make(map[string]bool, len(b.workers))
+	for _, worker := range b.workers {
+		if address := worker.address(); w.factors[address] > 0 {
+			found[address] = true
+		}
+	}
+	return len(found) < len(w.factors)
+}
+
 // changes gives what to ask for until the balancer is as it should be, and nothing when it
 // is. Nobody leaves before others have come: what is to be added has to be there first,
-// and is disabled then.
-func (w *apacheWant) changes(b *apacheBalancer) (list []apacheChange) {
+// and is disabled then. Where nothing may be added, who is missing is passed over.
+func (w *apacheWant) changes(b *apacheBalancer, add bool) (list []apacheChange) {
 	found, leave := map[string]bool{}, []apacheChange{}
 	for _, worker := range b.workers {
 		address := worker.address()
@@ -74,7 +85,7 @@ func (w *apacheWant) changes(b *apacheBalancer) (list []apacheChange) {
 		if !wanted || found[address] {
 			if !worker.off() {
 				// Draining, because a disabled one refuses also a request that has just chosen it.
-				leave = append(leave, w.change(worker, url.Values{"w_status_N": {"1"}}))
+				leave = append(leave, b.change(worker, url.Values{"w_status_N": {"1"}}))
 			}
 			continue
 		}
@@ -83,7 +94,7 @@ func (w *apacheWant) changes(b *apacheBalancer) (list []apacheChange) {
 		// helps nobody; where there is, it must be so, or the other would not be tried.
 		ignore := worker.added() && len(w.factors) == 1
 		if !worker.plain() || worker.ignoring() != ignore || b.unequal(worker, factor) {
-			list = append(list, w.change(worker, url.Values{
+			list = append(list, b.change(worker, url.Values{
 				"w_lf":       {loadFactor(factor)},
 				"w_status_I": {flag(ignore)},
 				"w_status_N": {"0"}, "w_status_D": {"0"}, "w_status_S": {"0"}, "w_status_H": {"0"}, "w_status_R": {"0"},
@@ -92,16 +103,16 @@ func (w *apacheWant) changes(b *apacheBalancer) (list []apacheChange) {
 	}
 	adding := false
 	for _, m := range w.pool.Members {
-		if m.Weight > 0 && !found[m.Address] {
+		if add && m.Weight > 0 && !found[m.Address] {
 			adding = true
-			list = append(list, apacheChange{w.balancer, url.Values{"b_nwrkr": {addedScheme + m.Address}, "b_wyes": {"1"}}})
+			list = append(list, apacheChange{b.name, url.Values{"b_nwrkr": {addedScheme + m.Address}, "b_wyes": {"1"}}})
 		}
 	}
 	if !adding {
 		list = append(list, leave...)
 	}
 	if len(list) == 0 && b.attempts != w.attempts {
-		list = append(list, apacheChange{w.balancer, url.Values{}})
+		list = append(list, apacheChange{b.name, url.Values{}})
 	}
 	for _, c := range list {
 		c.set.Set("b_max", fmt.Sprint(w.attempts))
@@ -109,9 +120,9 @@ func (w *apacheWant) changes(b *apacheBalancer) (list []apacheChange) {
 	return list
 }
 
-func (w *apacheWant) change(worker apacheWorker, set url.Values) apacheChange {
+func (b *apacheBalancer) change(worker apacheWorker, set url.Values) apacheChange {
 	set.Set("w", worker.url)
-	return apacheChange{w.balancer, set}
+	return apacheChange{b.name, set}
 }
 
 // unequal says that a worker's share is not what it should be. Apache may have stored a

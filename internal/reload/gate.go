@@ -3,7 +3,6 @@ package reload
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -30,7 +29,7 @@ func (w *work) openGate() *gate {
 		return nil
 	}
 	w.ajar = true
-	if err := makeGate(proxy.Gate()); err != nil {
+	if err := mark(proxy.Gate()); err != nil {
 		w.ajar = !errors.Is(err, fs.ErrExist) // what somebody else has put there is not ours to remove
 		w.log.Warn("clients' kept connections could not be ended before a reload", "err", err)
 		w.shutGate()
@@ -39,12 +38,12 @@ func (w *work) openGate() *gate {
 	return &gate{w: w, proxy: proxy, opened: time.Now()}
 }
 
-// makeGate makes the file, which the server's workers need not be able to read. A link
+// mark makes a file that the server's workers look for, and need not be able to read. A link
 // that somebody has put there is refused, not followed.
-func makeGate(path string) error {
+func mark(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return fmt.Errorf("open the gate: %w", err)
+		return err
 	}
 	return errors.Join(f.Chmod(0o644), f.Close()) // whatever the umask
 }

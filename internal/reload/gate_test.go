@@ -218,7 +218,7 @@ func TestGateFollowsNoLink(t *testing.T) {
 	if err := os.Symlink(target, p.gate); err != nil {
 		t.Fatal(err)
 	}
-	if err := makeGate(p.gate); !errors.Is(err, os.ErrExist) {
+	if err := mark(p.gate); !errors.Is(err, os.ErrExist) {
 		t.Errorf("got %v, want %v", err, os.ErrExist)
 	}
 	if _, err := os.Lstat(target); err == nil {

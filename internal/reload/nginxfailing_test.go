@@ -104,7 +104,7 @@ func TestLuaThroughTheGate(t *testing.T) {
 		c.Hosts[0].Routes = []templates.Route{{Path: "/slow", Upstream: "web"}, {Upstream: "web"}}
 	}, luaUpstream(a.Server))
 	s.sync(0, a.Server)
-	if err := makeGate(gate); err != nil {
+	if err := mark(gate); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.answers(10); got["a"] != 10 {

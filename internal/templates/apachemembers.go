@@ -28,18 +28,49 @@ func (b Balancer) ApacheKey() (string, error) {
 const apacheSecretDigits, apachePathDigits = 32, 8
 
 // ApacheGrowth is how many addresses a balancer can get to know before a reload has to make
-// room again. Apache sets 2 KiB aside for each, so that thousands of balancers get fewer.
-// It changes in steps, because it is part of the structure.
+// room again; 0 where each new one is a reload. Apache sets 2 KiB aside for each, and takes
+// longer to start the more balancers there are, as their square: 500 with their doubles
+// take 0.3 s. It changes in steps, because it is part of the structure.
 func (b Balancer) ApacheGrowth() int {
-	const few, most, room = 8, 64, 8192
+	const few, most, room = 16, 64, 8192
+	if b.Members == "" || b.Side == "" {
+		return 0
+	}
 	growth, balancers := most, 0
 	for _, places := range b.ApachePlaces() {
 		balancers += len(places)
 	}
-	for growth > few && growth*balancers > room {
-		growth /= 2
+	for growth*balancers > room {
+		if growth /= 2; growth < few {
+			return 0
+		}
 	}
 	return growth
+}
+
+// ApacheDouble is before the name of a balancer's double: there are two of each where members
+// may join while Apache runs, and requests go to one. Apache's manager adds a worker to a
+// list that other threads of the child are reading, and such a child crashes now and then,
+// with every request in it: on a quiet machine, at 2,500 requests a second, with 2 of 475
+// additions. So it adds to the one that nobody is sent to, and then they change places.
+const ApacheDouble = "b"
+
+// apacheSwitch is the variable that is ApacheDouble while requests go to the doubles. With
+// its colon Apache does not take it for one of the configuration's own.
+const apacheSwitch = ":side"
+
+// ApacheSwitch is the text in which Apache writes the variable's value.
+func (b Balancer) ApacheSwitch() string { return "${" + apacheSwitch + "}" }
+
+// ApacheSwitched says when it is what.
+func (b Balancer) ApacheSwitched() string { return apacheSwitch + "=" + ApacheDouble }
+
+// ApacheDoubles are the beginnings of a balancer's names.
+func (b Balancer) ApacheDoubles() []string {
+	if b.ApacheGrowth() == 0 {
+		return []string{""}
+	}
+	return []string{"", ApacheDouble}
 }
 
 // Attempts is how many other servers Apache may try for a request: as many as there are.

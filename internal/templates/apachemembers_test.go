@@ -16,7 +16,7 @@ const apacheSecret = "0123456789abcdef0123456789abcdef"
 func apacheLive(servers ...Server) Balancer {
 	return Balancer{
 		Proxy: "apache", Standalone: true, Members: apacheSecret, Settings: DefaultSettings(), Modules: apacheModules,
-		Listen: []string{"127.0.0.1:8080"}, Control: "127.0.0.1:9403", PidFile: "/run/rollcall/pid", ErrorLog: "stderr", RunDir: "/run/rollcall",
+		Listen: []string{"127.0.0.1:8080"}, Control: "127.0.0.1:9403", PidFile: "/run/rollcall/pid", ErrorLog: "stderr", RunDir: "/run/rollcall", Side: "/run/rollcall/side",
 		Upstreams: []Upstream{{Name: "web", Servers: servers}},
 		Hosts:     []VirtualHost{{Name: "web.example", Routes: []Route{{"", "web"}}}},
 		Default:   VirtualHost{Routes: []Route{{"/shop", "web"}}},
@@ -112,8 +112,8 @@ func TestApachePlaces(t *testing.T) {
 }
 
 func TestApacheGrowth(t *testing.T) {
-	for n, want := range map[int]int{0: 64, 128: 64, 129: 32, 1000: 8, 20_000: 8} {
-		b := Balancer{Listen: []string{":80"}}
+	for n, want := range map[int]int{0: 64, 128: 64, 129: 32, 512: 16, 513: 0, 20_000: 0} {
+		b := Balancer{Members: "secret", Side: "/side", Listen: []string{":80"}}
 		for i := range n {
 			b.Hosts = append(b.Hosts, VirtualHost{Name: fmt.Sprintf("h%05d", i), Routes: []Route{{Upstream: "web" + strconv.Itoa(i)}}})
 		}

@@ -45,6 +45,10 @@ type Balancer struct {
 	// "" leaves it out. For nginx and Apache.
 	Gate string
 
+	// Side is the file during whose existence Apache's requests go to the doubles of its
+	// balancers, see ApacheDouble; "" leaves these out.
+	Side string
+
 	// User and Group are whom the workers run as when root starts the server; "" when not root.
 	User, Group string
 
@@ -219,12 +223,13 @@ func (s Server) LoadFactor(maxWeight int) string {
 // made an underscore, and does not start when two are the same; and older versions
 // allow 63 characters with the scheme. So a name that is long, or has anything but
 // '-' between letters and digits, is told apart by a hash and a prefix that no plain name has.
+// There has to be room for the name of ApacheSwitch in front.
 func (u Upstream) BalancerName() string {
 	if len(u.Name) <= 32 && !strings.ContainsAny(u.Name, "._") {
 		return "rollcall-" + u.Name
 	}
 	sum := sha256.Sum256([]byte(u.Name))
-	return "rollcallx-" + u.Name[:min(len(u.Name), 24)] + "-" + hex.EncodeToString(sum[:8])
+	return "rollcallx-" + u.Name[:min(len(u.Name), 16)] + "-" + hex.EncodeToString(sum[:8])
 }
 
 // Label describes a server in a comment. It never ends in a backslash, which in

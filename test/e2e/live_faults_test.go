@@ -35,9 +35,9 @@ func TestDriftIsPutRight(t *testing.T) {
 			l.runtime(t, "add server rollcall_web/stranger "+stranger+" weight 100")
 			l.runtime(t, "enable server rollcall_web/stranger")
 		case "apache":
-			l.manage(t, url.Values{"b": {"rollcall-web"}, "w": {"http://" + b}, "w_status_D": {"1"}})
-			l.manage(t, url.Values{"b": {"rollcall-web"}, "b_nwrkr": {"http://" + stranger}, "b_wyes": {"1"}})
-			l.manage(t, url.Values{"b": {"rollcall-web"}, "w": {"http://" + stranger}, "w_status_D": {"0"}})
+			l.manage(t, url.Values{"b": {l.apacheBalancer()}, "w": {"http://" + b}, "w_status_D": {"1"}})
+			l.manage(t, url.Values{"b": {l.apacheBalancer()}, "b_nwrkr": {"http://" + stranger}, "b_wyes": {"1"}})
+			l.manage(t, url.Values{"b": {l.apacheBalancer()}, "w": {"http://" + stranger}, "w_status_D": {"0"}})
 		case "nginx":
 			l.tell(t, "write web 1\npiece 1 "+a+" 100;"+stranger+" 100\n")
 		}

@@ -154,18 +154,28 @@ func (l *live) manage(t *testing.T, set url.Values) string {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("X-Rollcall-Members", key)
 	req.Header.Set("Referer", l.url)
-	return answered(t, http.DefaultTransport, req)
+	return answered(t, &http.Transport{DisableKeepAlives: true}, req)
+}
+
+// apacheBalancer is the one of the two that requests go to.
+func (l *live) apacheBalancer() string {
+	if _, err := os.Stat(filepath.Join(l.dir, "side")); err == nil {
+		return "brollcall-web"
+	}
+	return "rollcall-web"
 }
 
 func (l *live) apacheShares(t *testing.T) map[string]string {
 	t.Helper()
 	shares := map[string]string{}
+	_, page, _ := strings.Cut(l.manage(t, nil), "<httpd:name>balancer://"+l.apacheBalancer()+"<")
+	page, _, _ = strings.Cut(page, "</httpd:balancer>")
 	value := func(worker, tag string) string {
 		_, rest, _ := strings.Cut(worker, "<httpd:"+tag+">")
 		text, _, _ := strings.Cut(rest, "<")
 		return text
 	}
-	for _, worker := range regexp.MustCompile(`(?s)<httpd:worker>.*?</httpd:worker>`).FindAllString(l.manage(t, nil), -1) {
+	for _, worker := range regexp.MustCompile(`(?s)<httpd:worker>.*?</httpd:worker>`).FindAllString(page, -1) {
 		status := value(worker, "status")
 		if !strings.Contains(status, "Drn") && !strings.Contains(status, "Dis") && !strings.Contains(status, "Stop") {
 			_, address, _ := strings.Cut(value(worker, "name"), "://")

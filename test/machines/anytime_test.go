@@ -17,6 +17,7 @@ func TestKilledAnyTime(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	draw := rand.New(rand.NewPCG(seed, 0))
+	extra := labelled(t, c) // for a global announcer
 	u := arrive(t, c, machines.Proxies()...)
 
 	for a := 1; a <= c.Applications(); a += 2 {
@@ -26,7 +27,12 @@ func TestKilledAnyTime(t *testing.T) {
 			t.Error(err)
 		}
 		done.Wait()
-		settle(t, c, "after the restart of "+c.Instance(a))
+		err := machines.Poll(t.Context(), "everything is well after the restart of "+c.Instance(a), func() error {
+			return c.Serves(t.Context(), machines.Service, append([]string{extra}, everybody(c)...), c.Machines)
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 	u.flow()
 	u.nothingLost()

@@ -46,11 +46,15 @@ func (o *options) findGate(ctx context.Context) error {
 // mark gives the path of a file for which the server looks. It is where the control socket is,
 // and one for each render of the machine.
 func (o *options) mark(name string) string {
-	if o.supervise || os.Getuid() != 0 {
+	if o.supervise {
 		return filepath.Join(o.runDir, name)
 	}
+	dir := "/run"
+	if os.Getuid() != 0 {
+		dir = o.runDir
+	}
 	sum := sha256.Sum256([]byte(o.balancer.Control))
-	return "/run/rollcall-" + o.name + "-" + hex.EncodeToString(sum[:4]) + "." + name
+	return filepath.Join(dir, "rollcall-"+o.name+"-"+hex.EncodeToString(sum[:4])+"."+name)
 }
 
 // findMembers finds out how members change while the server runs.

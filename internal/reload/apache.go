@@ -48,7 +48,7 @@ func NewApache(c ApacheConfig) (*Apache, error) {
 		}
 	}
 	a := &Apache{main: filepath.Clean(c.Main), program: c.Program, run: c.Run, elsewhere: c.Run != nil, gate: c.Gate, secret: c.Members}
-	a.live.side = apacheSide{path: c.Side, behind: map[string]bool{}}
+	a.live.side = &apacheSide{path: c.Side, control: endpoint{"tcp", c.Control}, behind: map[string]bool{}}
 	a.live.left = newLeavers(a.over)
 	if a.run == nil {
 		a.run = Run

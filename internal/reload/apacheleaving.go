@@ -95,6 +95,8 @@ func (a *Apache) over(ctx context.Context, list []*Leaver) (over []*Leaver) {
 	l.mu.Unlock()
 	managers := newApacheManagers(a.secret)
 	defer managers.close()
+	a.live.side.adding.RLock()
+	defer a.live.side.adding.RUnlock()
 	began, pages := time.Now(), map[apacheHost]apachePage{}
 	requests, err := a.requests(ctx)
 	if err != nil {

@@ -19,7 +19,7 @@ type apacheLive struct {
 	latest time.Time                 // when members were changed last, or found to be
 	added  time.Time                 // since when some have Apache's own limits, see apacheCalm; zero while none has
 
-	side    apacheSide
+	side    *apacheSide
 	left    *leavers
 	leaving apacheLeaving
 }
@@ -54,9 +54,12 @@ func (a *Apache) Sync(ctx context.Context, want Members, readBack bool) (changed
 	}
 	if readBack = readBack || l.unsure || l.of != now; readBack {
 		l.pages = map[apacheHost]apachePage{}
+		if err := l.side.restore(ctx); err != nil {
+			return 0, needsReload(ctx, err)
+		}
 	}
 	l.of, l.unsure = now, true
-	s := apacheSync{managers: newApacheManagers(a.secret), side: &l.side, pages: l.pages, fresh: map[apacheHost]bool{}, wrong: map[apacheMember]bool{}, gone: map[apacheMember]bool{}}
+	s := apacheSync{managers: newApacheManagers(a.secret), side: l.side, pages: l.pages, fresh: map[apacheHost]bool{}, wrong: map[apacheMember]bool{}, gone: map[apacheMember]bool{}}
 	defer s.managers.close()
 	err = s.run(ctx, want, func(p *Pool) bool { return readBack || l.synced[p.Name] != p })
 	a.leave(want, s.gone)

@@ -1,9 +1,12 @@
 package reload
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -12,11 +15,16 @@ import (
 
 // An apacheSide says to which balancers Apache sends its requests. Each balancer has a
 // double, and a file that it looks for with every request says whether the doubles are
-// meant: members are added only where nobody is sent to, see templates.ApacheDouble. That
-// is exact but for a request that goes on to another member on the side that it came to.
+// meant: members are added only where nobody is sent to, see templates.ApacheDouble. What is
+// left is a request that came before the last change of sides, and chooses a member only
+// now, or another one.
 type apacheSide struct {
-	path   string          // of the file; "" if there are no doubles
-	behind map[string]bool // pools whose members are not all on the side at rest; by name
+	path    string          // of the file; "" if there are no doubles
+	control endpoint        // where Apache says whether it sees the file
+	behind  map[string]bool // pools whose members are not all on the side at rest; by name
+	// adding is held while members are added: the managers' pages tell of all balancers, and
+	// a child that is making one is reading their lists.
+	adding sync.RWMutex
 }
 
 // doubled says whether requests go to the doubles.
@@ -32,6 +40,37 @@ func (s *apacheSide) doubled() (bool, error) {
 	default:
 		return false, err
 	}
+}
+
+// check returns an error unless Apache sees what there is: its workers may not be allowed to
+// look into the directory, or have another one in its place.
+func (s *apacheSide) check(ctx context.Context) error {
+	doubled, err := s.doubled()
+	if err != nil || s.path == "" {
+		return err
+	}
+	_, header, err := s.control.ask(ctx, GenerationPath)
+	if err != nil {
+		return fmt.Errorf("ask whether %s is seen: %w", s.path, err)
+	}
+	if sees := header.Get("X-Rollcall-Side") == templates.ApacheDouble; sees != doubled {
+		return fmt.Errorf("%w: %s is there: %t, and apache says %t", errUnseen, s.path, doubled, sees)
+	}
+	return nil
+}
+
+var errUnseen = errors.New("apache's workers have to be able to see a file")
+
+// restore makes true what Apache sees.
+func (s *apacheSide) restore(ctx context.Context) error {
+	err := s.check(ctx)
+	if !errors.Is(err, errUnseen) {
+		return err
+	}
+	if err := s.change(); err != nil {
+		return err
+	}
+	return s.check(ctx)
 }
 
 // change sends all requests to the other side.

@@ -3,6 +3,7 @@ package reload
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -95,6 +96,39 @@ func TestApacheMembersJoinWhereNobodyIs(t *testing.T) {
 	if got := a.answers(9); got != "one three two" {
 		t.Errorf("got answers of %q, want those of all three", got)
 	}
+}
+
+// TestApacheThatDoesNotSeeItsSide has a directory that its workers may not look into: requests
+// would go on to where the new member is not.
+func TestApacheThatDoesNotSeeItsSide(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("workers run as another user only when root starts them")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a := newLiveApache(t, func(b *templates.Balancer) { b.Side = filepath.Join(dir, "side") })
+	one, two := newNamedBackend(t, "one"), newNamedBackend(t, "two")
+	a.want("web", one.Member)
+	if _, err := a.driver.Sync(t.Context(), a.last, false); !errors.Is(err, ErrNeedsReload) || !errors.Is(err, errUnseen) {
+		t.Fatalf("got %v, want a reload because the file is not seen", err)
+	}
+	a.reload()
+	a.sync(true, 0)
+	if got := a.answers(2); got != "one" {
+		t.Errorf("after the reload: got answers of %q, want one", got)
+	}
+	if err := mark(a.b.Side); err != nil { // as if a render before had left it there
+		t.Fatal(err)
+	}
+	a.sync(true, 0)
+	if _, err := os.Stat(a.b.Side); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what nobody sees is still there: %v", err)
+	}
+	a.want("web", one.Member, two.weighing(0))
+	a.sync(false, 0)
 }
 
 // TestApacheWithoutDoubles has a reload asked for when somebody is new, and for nothing else.

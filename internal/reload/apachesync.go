@@ -67,13 +67,21 @@ func (s *apacheSync) join(ctx context.Context, want Members, match func(*Pool) b
 	if err != nil {
 		return err
 	}
+	s.side.adding.Lock()
+	defer s.side.adding.Unlock()
 	for host, wants := range hosts {
 		if err := s.settle(ctx, host, wants, s.resting); err != nil {
 			return err
 		}
 	}
 	clear(s.side.behind)
-	if err := s.side.change(); err != nil {
+	err = s.side.change()
+	if err == nil {
+		if err = s.side.check(ctx); err != nil {
+			err = errors.Join(err, s.side.change())
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("send requests to the other side: %w", err)
 	}
 	return nil
@@ -107,7 +115,9 @@ func (s *apacheSync) both(w *apacheWant, page apachePage) ([]apacheChange, error
 	if rest == nil {
 		return list, nil
 	}
-	s.side.behind[w.pool.Name] = w.joins(rest)
+	if w.joins(rest) {
+		s.side.behind[w.pool.Name] = true
+	}
 	return append(list, w.changes(rest, false)...), nil
 }
 
@@ -133,7 +143,9 @@ func (s *apacheSync) settle(ctx context.Context, host apacheHost, wants []*apach
 		}
 		delete(s.pages, host) // it is not what it was, whatever the answer
 		for i, c := range changes {
-			if page, err = s.managers.change(ctx, host, c, i == len(changes)-1); err != nil {
+			// Nobody reads the lists any more when the manager's answer has come to its end.
+			last := i == len(changes)-1 || changes[i+1].adds()
+			if page, err = s.managers.change(ctx, host, c, last); err != nil {
 				return err
 			}
 		}
@@ -175,7 +187,7 @@ func (s *apacheSync) left(wants []*apacheWant, before, now apachePage) {
 		}
 		for _, b := range now.both(w.balancer) {
 			for _, worker := range b.workers {
-				if worker.off() && (active[worker.address()] || worker.busy > 0) {
+				if worker.off() && w.factors[worker.address()] == 0 && (active[worker.address()] || worker.busy > 0) {
 					s.gone[apacheMember{w.pool.Name, worker.address()}] = true
 				}
 			}

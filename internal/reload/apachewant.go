@@ -41,6 +41,9 @@ type apacheChange struct {
 	set      url.Values
 }
 
+// adds says that it makes a member known.
+func (c apacheChange) adds() bool { return c.set.Has("b_nwrkr") }
+
 // wrong lists the addresses of the members that are not as they should be.
 func (w *apacheWant) wrong(b *apacheBalancer) (addresses []string) {
 	found := map[string]bool{}

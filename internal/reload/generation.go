@@ -38,9 +38,15 @@ func (e endpoint) generation(ctx context.Context) (Serving, error) {
 	return serving, nil
 }
 
-// get asks on a connection of its own: one that was kept open would be answered by the
-// worker that took it, however old.
+// get gives the body of an answer.
 func (e endpoint) get(ctx context.Context, path string) (string, error) {
+	body, _, err := e.ask(ctx, path)
+	return body, err
+}
+
+// ask does so on a connection of its own: one that was kept open would be answered by the
+// worker that took it, however old.
+func (e endpoint) ask(ctx context.Context, path string) (string, http.Header, error) {
 	const most = 1 << 20 // bytes
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -53,16 +59,16 @@ func (e endpoint) get(ctx context.Context, path string) (string, error) {
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://rollcall.invalid"+path, nil)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("answered %s", resp.Status)
+		return "", nil, fmt.Errorf("answered %s", resp.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, most))
-	return string(body), err
+	return string(body), resp.Header, err
 }

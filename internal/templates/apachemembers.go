@@ -65,6 +65,9 @@ func (b Balancer) ApacheSwitch() string { return "${" + apacheSwitch + "}" }
 // ApacheSwitched says when it is what.
 func (b Balancer) ApacheSwitched() string { return apacheSwitch + "=" + ApacheDouble }
 
+// ApacheSided is the expression for the variable's value.
+func (b Balancer) ApacheSided() string { return "%{reqenv:" + apacheSwitch + "}" }
+
 // ApacheDoubles are the beginnings of a balancer's names.
 func (b Balancer) ApacheDoubles() []string {
 	if b.ApacheGrowth() == 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -112,10 +113,21 @@ func fromFile(t *testing.T, c *machines.Cluster, also ...string) {
 	m := c.Proxy("apache")
 	err := machines.Poll(t.Context(), "all members are in Apache's file", func() error {
 		s, err := rendered(t.Context(), m)
-		if err == nil && (s.OnDisk != s.Desired.Generation || s.Instances != c.Applications()+len(also)) {
-			err = fmt.Errorf("it says %+v", *s)
+		if err != nil {
+			return err
 		}
-		return err
+		file, err := m.Run(t.Context(), append([]string{"cat"}, s.Outputs...)...)
+		if err != nil {
+			return err
+		}
+		members := map[string]bool{}
+		for _, line := range regexp.MustCompile(`BalancerMember "[^"]+"`).FindAllString(file, -1) {
+			members[line] = true
+		}
+		if len(members) != c.Applications()+len(also) {
+			return fmt.Errorf("it has %d: %v", len(members), members)
+		}
+		return nil
 	})
 	if err == nil {
 		_, err = m.Systemctl(t.Context(), "reload", machines.ProxyUnit("apache"))
@@ -157,6 +169,7 @@ type status struct {
 		Revision   int64
 	}
 	OnDisk      string `json:"on_disk"` // a generation, too
+	Outputs     []string
 	Instances   int
 	Stale       bool // not from etcd
 	Error       string
